@@ -1,1 +1,4 @@
+//! Serin: a reverse proxy for progressive delivery.
+#![forbid(unsafe_code)]
 pub mod decide;
+pub mod subject;

@@ -8,5 +8,6 @@
 pub mod bucket;
 pub mod flags;
 pub mod guard;
+pub mod rollout;
 
 pub mod time;

@@ -87,6 +87,24 @@ impl Breach {
     }
 }
 
+impl std::fmt::Display for Breach {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::ErrorRate { errors, requests, limit } => {
+                write!(f, "{errors} errors in {requests} canary requests are above the stage's {limit}")
+            }
+            Self::Limit { evidence, bound, limit } => {
+                write!(f, "the canary's error rate is above {limit}: evidence {evidence:.0}, bound {bound:.0}")
+            }
+            Self::Comparison { evidence, bound, canary_users, stable_users } => write!(
+                f,
+                "errors fall on canary users ({canary_users}, stable {stable_users}) more often than chance explains: \
+                 evidence {evidence:.0}, bound {bound:.0}"
+            ),
+        }
+    }
+}
+
 /// What the evidence looks like to a person.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Sign {

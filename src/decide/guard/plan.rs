@@ -59,6 +59,11 @@ impl Rate {
         if (0.0..=1.0).contains(&rate) { Ok(Self(rate)) } else { Err(RateError::NoRate(rate)) }
     }
 
+    /// A rate of whole percent, 100 at the most.
+    pub fn percent(percent: u8) -> Self {
+        Self(f64::from(percent.min(100)) / 100.0)
+    }
+
     /// As a fraction.
     pub const fn get(self) -> f64 {
         self.0

@@ -1,0 +1,567 @@
+//! The state machine of one deployment.
+//!
+//! Every transition is in [`step`]; the leaves only compute.
+
+use std::time::Duration;
+
+use super::stage::{Stage, Stages};
+use crate::decide::bucket::Share;
+use crate::decide::guard::{Breach, StageCounts, StageRule};
+use crate::decide::time::Moment;
+
+/// What a deployment set out to do, fixed when it starts.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// Its stages.
+    pub stages: Stages,
+    /// The watch after 100 %, with the old pool as the way back.
+    pub bake: Duration,
+}
+
+/// Where in its plan a deployment is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// In the stage with this index.
+    Stage(usize),
+    /// All users are on the canary; the old pool is the way back.
+    Bake,
+}
+
+/// How long a phase has lasted; a pause stops it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Clock {
+    elapsed: Duration,
+    running_since: Option<Moment>,
+}
+
+impl Clock {
+    /// A clock that starts now.
+    pub const fn started(now: Moment) -> Self {
+        Self { elapsed: Duration::ZERO, running_since: Some(now) }
+    }
+
+    /// A clock with this much on it, stopped.
+    pub const fn stopped(elapsed: Duration) -> Self {
+        Self { elapsed, running_since: None }
+    }
+
+    /// What it shows.
+    pub fn elapsed(&self, now: Moment) -> Duration {
+        self.elapsed + self.running_since.map_or(Duration::ZERO, |since| now.since(since))
+    }
+
+    /// Whether it runs.
+    pub const fn runs(&self) -> bool {
+        self.running_since.is_some()
+    }
+
+    /// The same time on it, running on from now.
+    pub const fn resumed(self, now: Moment) -> Self {
+        Self { elapsed: self.elapsed, running_since: Some(now) }
+    }
+
+    fn paused(self, now: Moment) -> Self {
+        Self::stopped(self.elapsed(now))
+    }
+
+    /// A clock at zero that runs if this one does.
+    fn restarted(self, now: Moment) -> Self {
+        Self { elapsed: Duration::ZERO, running_since: self.running_since.map(|_| now) }
+    }
+}
+
+/// The state of a deployment.
+#[derive(Clone, Debug, PartialEq)]
+pub enum State {
+    /// In a phase; paused where its clock stands.
+    Active {
+        /// Which one.
+        phase: Phase,
+        /// How long.
+        clock: Clock,
+    },
+    /// The pools have swapped roles.
+    Completed,
+    /// Everybody is back on stable.
+    RolledBack {
+        /// The phase it ended in.
+        phase: Phase,
+        /// Why.
+        cause: Cause,
+    },
+}
+
+impl State {
+    /// The first stage begins.
+    pub const fn started(now: Moment) -> Self {
+        Self::Active { phase: Phase::Stage(0), clock: Clock::started(now) }
+    }
+
+    /// Whether nothing will happen any more.
+    pub const fn ended(&self) -> bool {
+        !matches!(self, Self::Active { .. })
+    }
+
+    /// Its name in the guide's words.
+    pub const fn status(&self) -> &'static str {
+        match self {
+            Self::Active { clock, .. } if !clock.runs() => "paused",
+            Self::Active { .. } => "in_progress",
+            Self::Completed => "completed",
+            Self::RolledBack { .. } => "rolled_back",
+        }
+    }
+}
+
+/// Why a deployment was rolled back.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Cause {
+    /// A rule or guard proved it bad.
+    Breach(Breach),
+    /// Somebody said so.
+    Operator(String),
+    /// Another version was started.
+    Superseded,
+    /// The configuration has no such pool any more.
+    PoolRemoved,
+}
+
+impl Cause {
+    /// The rule's name in records, logs and metrics.
+    pub const fn rule(&self) -> &'static str {
+        match self {
+            Self::Breach(breach) => breach.rule(),
+            Self::Operator(_) => "operator",
+            Self::Superseded => "superseded",
+            Self::PoolRemoved => "poolRemoved",
+        }
+    }
+}
+
+impl std::fmt::Display for Cause {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Breach(breach) => breach.fmt(f),
+            Self::Operator(reason) => f.write_str(reason),
+            Self::Superseded => f.write_str("Superseded by new deployment"),
+            Self::PoolRemoved => f.write_str("pool removed"),
+        }
+    }
+}
+
+/// What the shell read off the ledgers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Readings {
+    /// The canary's counts of this phase.
+    pub counts: StageCounts,
+    /// Whether a canary request that nobody would wait for any more is in flight.
+    pub overdue: bool,
+}
+
+/// What happens to a deployment.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// Time has passed.
+    Tick(Readings),
+    /// The judge has a verdict.
+    Breach(Breach),
+    /// The next stage now.
+    Advance,
+    /// No advancing; the share stays, the rules stay alive.
+    Pause,
+    /// The stage's clock goes on.
+    Resume,
+    /// Complete now.
+    Promote,
+    /// Everybody back to stable.
+    Rollback(Cause),
+}
+
+/// The verbs of an operator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verb {
+    /// The next stage now.
+    Advance,
+    /// Stop advancing.
+    Pause,
+    /// Go on.
+    Resume,
+    /// Complete now.
+    Promote,
+    /// Back to stable.
+    Rollback,
+}
+
+impl Verb {
+    /// Its name in the API and CLI.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Advance => "advance",
+            Self::Pause => "pause",
+            Self::Resume => "resume",
+            Self::Promote => "promote",
+            Self::Rollback => "rollback",
+        }
+    }
+}
+
+/// What the shell has to do, in this order.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// Turn the dial to this share, and let the judge begin with this rule.
+    /// May fail: a verdict that came first is then the machine's next event.
+    Turn {
+        /// The share of the phase.
+        share: Share,
+        /// What it asks of the canary.
+        rule: StageRule,
+    },
+    /// Close the dial: share 0 for good.
+    Close,
+    /// The pools swap roles.
+    SwapRoles,
+    /// Write the state.
+    Persist,
+    /// Tell those who listen, and the deployment's own timeline.
+    Tell(Milestone),
+}
+
+/// What a timeline tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Milestone {
+    /// A stage began.
+    Stage(usize),
+    /// The bake began.
+    Baking,
+    /// The clock was stopped.
+    Paused,
+    /// The clock goes on.
+    Resumed,
+    /// The pools have swapped roles.
+    Completed,
+    /// Everybody is back on stable.
+    RolledBack,
+}
+
+/// A verb that makes no sense now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{} makes no sense: the deployment is {why}", .verb.name())]
+pub struct Refused {
+    /// What was asked.
+    pub verb: Verb,
+    /// What stands against it.
+    pub why: &'static str,
+}
+
+/// The next state, and what to do.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Step {
+    /// The next state.
+    pub state: State,
+    /// What to do, in this order; empty where nothing changed.
+    pub effects: Vec<Effect>,
+}
+
+/// Moves a deployment on.
+///
+/// # Errors
+/// A verb that makes no sense in this state.
+pub fn step(plan: &Plan, state: &State, event: Event, now: Moment) -> Result<Step, Refused> {
+    let (phase, clock) = match state {
+        State::Active { phase, clock } => (*phase, *clock),
+        ended => return after_the_end(ended, &event),
+    };
+    Ok(match event {
+        Event::Breach(breach) => rolled_back(phase, Cause::Breach(breach)),
+        Event::Rollback(cause) => rolled_back(phase, cause),
+        Event::Tick(readings) if clock.runs() && ends_well(plan, phase, clock.elapsed(now), readings) => {
+            next(plan, phase, clock, now)
+        }
+        Event::Tick(_) => Step { state: state.clone(), effects: Vec::new() },
+        Event::Advance if phase == Phase::Bake => {
+            return Err(refused(Verb::Advance, "in its bake, which ends by itself; promote completes it now"));
+        }
+        Event::Advance => next(plan, phase, clock, now),
+        Event::Promote => promoted(plan, phase),
+        Event::Pause if !clock.runs() => return Err(refused(Verb::Pause, "paused already")),
+        Event::Pause => timed(phase, clock.paused(now), Milestone::Paused),
+        Event::Resume if clock.runs() => return Err(refused(Verb::Resume, "not paused")),
+        Event::Resume => timed(phase, clock.resumed(now), Milestone::Resumed),
+    })
+}
+
+/// When time alone could end the phase; `None` where no time can.
+pub fn due(plan: &Plan, state: &State, now: Moment) -> Option<Moment> {
+    match state {
+        State::Active { phase, clock } if clock.runs() => {
+            Some(now + length(plan, *phase).saturating_sub(clock.elapsed(now)))
+        }
+        _ => None,
+    }
+}
+
+fn after_the_end(state: &State, event: &Event) -> Result<Step, Refused> {
+    let why = if matches!(state, State::Completed) { "completed" } else { "rolled back" };
+    let unchanged = Ok(Step { state: state.clone(), effects: Vec::new() });
+    match event {
+        Event::Tick(_) | Event::Breach(_) => unchanged,
+        Event::Rollback(_) if matches!(state, State::RolledBack { .. }) => unchanged,
+        Event::Rollback(_) => Err(refused(Verb::Rollback, why)),
+        Event::Advance => Err(refused(Verb::Advance, why)),
+        Event::Pause => Err(refused(Verb::Pause, why)),
+        Event::Resume => Err(refused(Verb::Resume, why)),
+        Event::Promote => Err(refused(Verb::Promote, why)),
+    }
+}
+
+fn refused(verb: Verb, why: &'static str) -> Refused {
+    Refused { verb, why }
+}
+
+/// The bake is the watch after the last stage: only a verdict or time ends it.
+fn ends_well(plan: &Plan, phase: Phase, elapsed: Duration, readings: Readings) -> bool {
+    let time = elapsed >= length(plan, phase) && !readings.overdue;
+    let counts = readings.counts;
+    time && stage(plan, phase).is_none_or(|stage| {
+        counts.requests >= stage.min_requests
+            && counts.errors as f64 <= stage.max_error_rate.get() * counts.requests as f64
+    })
+}
+
+fn stage(plan: &Plan, phase: Phase) -> Option<&Stage> {
+    match phase {
+        Phase::Stage(index) => plan.stages.as_slice().get(index),
+        Phase::Bake => None,
+    }
+}
+
+fn length(plan: &Plan, phase: Phase) -> Duration {
+    stage(plan, phase).map_or(plan.bake, |stage| stage.duration)
+}
+
+fn next(plan: &Plan, phase: Phase, clock: Clock, now: Moment) -> Step {
+    let following = match phase {
+        Phase::Stage(index) if index + 1 < plan.stages.as_slice().len() => Phase::Stage(index + 1),
+        Phase::Stage(_) if !plan.bake.is_zero() => Phase::Bake,
+        _ => return completed(),
+    };
+    let (share, rule, milestone) = match (following, stage(plan, following)) {
+        (Phase::Stage(index), Some(stage)) => (stage.share, stage.rule(), Milestone::Stage(index)),
+        _ => (Share::EVERYBODY, bake_rule(plan), Milestone::Baking),
+    };
+    Step {
+        state: State::Active { phase: following, clock: clock.restarted(now) },
+        effects: vec![Effect::Turn { share, rule }, Effect::Persist, Effect::Tell(milestone)],
+    }
+}
+
+/// The bake is judged as the last stage, with evidence: one early error is no verdict.
+fn bake_rule(plan: &Plan) -> StageRule {
+    StageRule { min_requests: 0, ..plan.stages.last().rule() }
+}
+
+fn promoted(plan: &Plan, phase: Phase) -> Step {
+    let mut step = completed();
+    if phase != Phase::Bake {
+        // Users reach the new pool before the roles change, so that nobody changes pools twice.
+        step.effects.insert(0, Effect::Turn { share: Share::EVERYBODY, rule: bake_rule(plan) });
+    }
+    step
+}
+
+fn completed() -> Step {
+    let effects = vec![Effect::SwapRoles, Effect::Persist, Effect::Tell(Milestone::Completed)];
+    Step { state: State::Completed, effects }
+}
+
+fn rolled_back(phase: Phase, cause: Cause) -> Step {
+    let effects = vec![Effect::Close, Effect::Persist, Effect::Tell(Milestone::RolledBack)];
+    Step { state: State::RolledBack { phase, cause }, effects }
+}
+
+fn timed(phase: Phase, clock: Clock, milestone: Milestone) -> Step {
+    let effects = vec![Effect::Persist, Effect::Tell(milestone)];
+    Step { state: State::Active { phase, clock }, effects }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decide::guard::Rate;
+    use proptest::prelude::*;
+
+    const NOW: Moment = Moment::from_micros(1_000_000);
+
+    fn plan() -> Plan {
+        Plan { stages: Stages::of_the_guide(), bake: Duration::from_secs(600) }
+    }
+
+    fn at(phase: Phase) -> State {
+        State::Active { phase, clock: Clock::started(NOW) }
+    }
+
+    fn after(seconds: u64) -> Moment {
+        NOW + Duration::from_secs(seconds)
+    }
+
+    fn counts(requests: u64, errors: u64) -> Readings {
+        Readings { counts: StageCounts { requests, errors, watched: 0 }, overdue: false }
+    }
+
+    fn tick(state: &State, seconds: u64, readings: Readings) -> State {
+        step(&plan(), state, Event::Tick(readings), after(seconds)).unwrap().state
+    }
+
+    fn phase(state: &State) -> Option<Phase> {
+        match state {
+            State::Active { phase, .. } => Some(*phase),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn a_stage_ends_when_time_requests_and_error_rate_allow_it() {
+        let first = at(Phase::Stage(0));
+        assert_eq!(phase(&tick(&first, 299, counts(1_000, 0))), Some(Phase::Stage(0)), "time");
+        assert_eq!(phase(&tick(&first, 300, counts(99, 0))), Some(Phase::Stage(0)), "requests");
+        assert_eq!(phase(&tick(&first, 300, counts(100, 6))), Some(Phase::Stage(0)), "error rate");
+        let hanging = Readings { overdue: true, ..counts(100, 0) };
+        assert_eq!(phase(&tick(&first, 300, hanging)), Some(Phase::Stage(0)), "a canary that hangs");
+        assert_eq!(phase(&tick(&first, 300, counts(100, 5))), Some(Phase::Stage(1)));
+    }
+
+    #[test]
+    fn the_default_rollout_goes_to_completion() {
+        let mut state = State::started(NOW);
+        let mut shares = Vec::new();
+        let mut seconds = 0;
+        while !state.ended() {
+            let step = step(&plan(), &state, Event::Tick(counts(1_000, 0)), after(seconds)).unwrap();
+            shares.extend(step.effects.iter().filter_map(|effect| match effect {
+                Effect::Turn { share, .. } => Some(share.percentage()),
+                _ => None,
+            }));
+            state = step.state;
+            seconds += 1;
+        }
+        assert_eq!(shares, [50.0, 100.0, 100.0]);
+        assert!((1_500..1_510).contains(&seconds), "300 s, 600 s, bake of 600 s: {seconds}");
+        assert_eq!(state, State::Completed);
+    }
+
+    #[test]
+    fn a_breach_rolls_back_from_every_phase() {
+        let breach = Breach::ErrorRate { errors: 6, requests: 100, limit: Rate::percent(5) };
+        for phase in [Phase::Stage(0), Phase::Stage(2), Phase::Bake] {
+            let step = step(&plan(), &at(phase), Event::Breach(breach), NOW).unwrap();
+            assert_eq!(step.effects[0], Effect::Close);
+            assert_eq!(step.state, State::RolledBack { phase, cause: Cause::Breach(breach) });
+        }
+    }
+
+    #[test]
+    fn a_pause_stops_the_clock_and_a_resume_goes_on_where_it_was() {
+        let plan = plan();
+        let paused = step(&plan, &at(Phase::Stage(0)), Event::Pause, after(200)).unwrap().state;
+        assert_eq!(paused.status(), "paused");
+        assert_eq!(tick(&paused, 10_000, counts(1_000, 0)), paused);
+        assert!(step(&plan, &paused, Event::Pause, after(201)).is_err());
+        let resumed = step(&plan, &paused, Event::Resume, after(1_000)).unwrap().state;
+        assert_eq!(due(&plan, &resumed, after(1_000)), Some(after(1_100)));
+        assert_eq!(phase(&tick(&resumed, 1_099, counts(1_000, 0))), Some(Phase::Stage(0)));
+        assert_eq!(phase(&tick(&resumed, 1_100, counts(1_000, 0))), Some(Phase::Stage(1)));
+    }
+
+    #[test]
+    fn a_paused_deployment_still_rolls_back() {
+        let paused = State::Active { phase: Phase::Stage(1), clock: Clock::stopped(Duration::from_secs(5)) };
+        let rollback = Event::Rollback(Cause::Operator("slow".into()));
+        assert_eq!(step(&plan(), &paused, rollback, NOW).unwrap().state.status(), "rolled_back");
+    }
+
+    #[test]
+    fn advance_goes_stage_by_stage_into_the_bake_and_no_further() {
+        let plan = plan();
+        let mut state = State::started(NOW);
+        for expected in [Phase::Stage(1), Phase::Stage(2), Phase::Bake] {
+            state = step(&plan, &state, Event::Advance, NOW).unwrap().state;
+            assert_eq!(phase(&state), Some(expected));
+        }
+        assert!(step(&plan, &state, Event::Advance, NOW).is_err());
+        assert_eq!(step(&plan, &state, Event::Promote, NOW).unwrap().state, State::Completed);
+    }
+
+    #[test]
+    fn without_a_bake_the_last_stage_completes() {
+        let plan = Plan { bake: Duration::ZERO, ..plan() };
+        let step = step(&plan, &at(Phase::Stage(2)), Event::Tick(counts(0, 0)), NOW).unwrap();
+        assert_eq!(step.state, State::Completed);
+        assert_eq!(step.effects[0], Effect::SwapRoles);
+    }
+
+    #[test]
+    fn the_bake_is_judged_with_evidence() {
+        let step = step(&plan(), &at(Phase::Stage(2)), Event::Advance, NOW).unwrap();
+        let Effect::Turn { share, rule } = step.effects[0] else { panic!("{:?}", step.effects) };
+        assert_eq!((share, rule.min_requests), (Share::EVERYBODY, 0));
+    }
+
+    #[test]
+    fn an_ended_deployment_stays_ended() {
+        let gone = State::RolledBack { phase: Phase::Bake, cause: Cause::Superseded };
+        let again = step(&plan(), &gone, Event::Rollback(Cause::Operator(String::new())), NOW).unwrap();
+        assert_eq!((again.state, again.effects.len()), (gone.clone(), 0), "repeated: fine, nothing to do");
+        for verb in [Event::Advance, Event::Pause, Event::Resume, Event::Promote] {
+            assert!(step(&plan(), &gone, verb.clone(), NOW).is_err());
+            assert!(step(&plan(), &State::Completed, verb, NOW).is_err());
+        }
+    }
+
+    fn any_event() -> impl Strategy<Value = Event> {
+        prop_oneof![
+            (0_u64..2_000, 0_u64..20, any::<bool>())
+                .prop_map(|(r, e, overdue)| Event::Tick(Readings { overdue, ..counts(r, e.min(r)) })),
+            Just(Event::Advance),
+            Just(Event::Pause),
+            Just(Event::Resume),
+            Just(Event::Promote),
+            Just(Event::Rollback(Cause::Operator("by hand".into()))),
+        ]
+    }
+
+    proptest! {
+        /// Whatever happens: the share only grows until the end, the end is final,
+        /// and a refusal changes nothing.
+        #[test]
+        fn a_share_only_grows_and_an_end_is_final(events in prop::collection::vec((any_event(), 0_u64..400), 1..60)) {
+            let plan = plan();
+            let (mut state, mut share, mut seconds) = (State::started(NOW), Share::clamped(10.0), 0);
+            for (event, wait) in events {
+                seconds += wait;
+                let Ok(step) = step(&plan, &state, event, after(seconds)) else { continue };
+                prop_assert!(!state.ended() || step.effects.is_empty());
+                for effect in &step.effects {
+                    if let Effect::Turn { share: turned, .. } = effect {
+                        prop_assert!(*turned >= share);
+                        share = *turned;
+                    }
+                }
+                state = step.state;
+            }
+        }
+
+        #[test]
+        fn a_clock_never_shows_more_than_has_passed(pauses in prop::collection::vec(0_u64..500, 1..20)) {
+            let mut state = State::started(NOW);
+            let mut seconds = 0;
+            for (index, wait) in pauses.iter().enumerate() {
+                seconds += wait;
+                let event = if index % 2 == 0 { Event::Pause } else { Event::Resume };
+                state = step(&plan(), &state, event, after(seconds)).unwrap().state;
+            }
+            let State::Active { clock, .. } = state else { panic!() };
+            let ran: u64 = pauses.iter().step_by(2).sum();
+            prop_assert_eq!(clock.elapsed(after(seconds)), Duration::from_secs(ran));
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! A subject: dial, ledgers and judge of one rollout, and the inline decision.
+
+use super::dial::{Dial, Word};
+use super::ledger::{Ledger, NOTHING_WAITS, Tally, Track};
+use super::set::SharedSet;
+use super::sync::{AtomicU32, AtomicU64, Mutex, MutexGuard, Ordering, fence};
+use crate::decide::bucket::{Bucket, Share};
+use crate::decide::guard::{Breach, ErrorReport, GuardPlan, Judge, StageCounts, StageRule};
+
+/// What a subject is made of.
+#[derive(Clone, Copy, Debug)]
+pub struct SubjectPlan {
+    /// The share of its first stage.
+    pub share: Share,
+    /// The rule of its first stage.
+    pub rule: StageRule,
+    /// The guard, for its whole life.
+    pub guard: GuardPlan,
+    /// How many times the dial can be turned, the first share included.
+    pub epochs: usize,
+    /// How many workers record.
+    pub workers: usize,
+}
+
+/// What an exchange said about its track.
+#[derive(Clone, Copy, Debug)]
+pub struct Outcome {
+    /// The dial's word under which the request was assigned.
+    pub word: Word,
+    /// The track it was assigned to.
+    pub track: Track,
+    /// The user's drawn bucket; `None` where the user has none.
+    pub bucket: Option<Bucket>,
+    /// Whether it was an error.
+    pub error: bool,
+}
+
+/// Why the dial was not turned.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum NotTurned {
+    /// A verdict came first.
+    Breach(Breach),
+    /// It is closed, or somebody turned it meanwhile.
+    Changed(Word),
+}
+
+/// What a running rollout is about.
+pub struct Subject {
+    dial: Dial,
+    ledgers: Box<[Ledger]>,
+    judge: Mutex<Judge>,
+    /// Buckets of which a further error on stable changes nothing.
+    exhausted: SharedSet,
+    /// Buckets whose successes the limit does not watch any more.
+    unwatched: SharedSet,
+    /// The last epoch in which a success can no longer be a breach.
+    settled: AtomicU32,
+    /// The plain rule's `minRequests` in this stage.
+    min_requests: AtomicU64,
+    wake: Box<dyn Fn() + Send + Sync>,
+}
+
+impl std::fmt::Debug for Subject {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Subject").field("dial", &self.dial.load()).finish_non_exhaustive()
+    }
+}
+
+impl Subject {
+    /// A subject in its first stage. `wake` is called when a verdict has closed the
+    /// dial, on the thread that recorded the last outcome: it must not block.
+    pub fn new(plan: SubjectPlan, wake: impl Fn() + Send + Sync + 'static) -> Self {
+        let dial = Dial::new(plan.share);
+        let judge = Judge::new(plan.guard, plan.rule, dial.load().epoch());
+        let subject = Self {
+            ledgers: (0..plan.workers.max(1)).map(|_| Ledger::new(plan.epochs)).collect(),
+            exhausted: SharedSet::empty(),
+            unwatched: SharedSet::empty(),
+            settled: AtomicU32::new(0),
+            min_requests: AtomicU64::new(plan.rule.min_requests),
+            judge: Mutex::new(judge),
+            dial,
+            wake: Box::new(wake),
+        };
+        subject.settle_where_nothing_is_asked(&subject.judge());
+        subject
+    }
+
+    /// The dial, to read.
+    pub fn word(&self) -> Word {
+        self.dial.load()
+    }
+
+    /// The ledger of a worker.
+    pub fn ledger(&self, worker: usize) -> &Ledger {
+        &self.ledgers[worker % self.ledgers.len()]
+    }
+
+    /// Records an outcome; the one that proves a breach closes the dial before this
+    /// returns. Only the worker with this number may call it.
+    pub fn record(&self, worker: usize, outcome: Outcome) {
+        let Outcome { word, track, bucket, error } = outcome;
+        let canary = track == Track::Canary;
+        let watched = canary && !error && bucket.is_none_or(|bucket| !self.unwatched.contains(bucket));
+        self.ledger(worker).add(word.epoch(), track, error, watched);
+        if error {
+            if self.could_count(canary, bucket) {
+                self.judge_error(outcome);
+            }
+        } else if canary && word.epoch() > self.settled.load(Ordering::Relaxed) {
+            self.judge_success(word.epoch());
+        }
+    }
+
+    /// An error of stable is only of interest to the comparison, and there once a bucket.
+    fn could_count(&self, canary: bool, bucket: Option<Bucket>) -> bool {
+        canary || bucket.is_some_and(|bucket| !self.exhausted.contains(bucket))
+    }
+
+    fn judge_error(&self, outcome: Outcome) {
+        let report = ErrorReport {
+            canary: outcome.track == Track::Canary,
+            bucket: outcome.bucket,
+            share: outcome.word.share(),
+            epoch: outcome.word.epoch(),
+        };
+        let mut judge = self.judge();
+        let windows = (judge.comparison().window(), judge.limit().window());
+        let verdict = judge.error(report, self.stage_counts(report.epoch));
+        self.carry_out(verdict);
+        match report.bucket {
+            _ if windows != (judge.comparison().window(), judge.limit().window()) => self.copy_sets(&judge),
+            Some(bucket) => {
+                self.exhausted.copy_word(judge.exhausted(), bucket);
+                self.unwatched.copy_word(judge.unwatched(), bucket);
+            }
+            None => {}
+        }
+    }
+
+    /// Until `minRequests` is reached: the success that reaches it may show too many
+    /// errors before it.
+    fn judge_success(&self, epoch: u32) {
+        // Two workers may each record the last missing success: with the fence one of
+        // them at least sees both.
+        fence(Ordering::SeqCst);
+        let counts = self.stage_counts(epoch);
+        if counts.requests < self.min_requests.load(Ordering::Relaxed) {
+            return;
+        }
+        let mut judge = self.judge();
+        if judge.epoch() == epoch && counts.requests >= judge.rule().min_requests {
+            let verdict = judge.success(epoch, counts);
+            self.settled.store(epoch, Ordering::Relaxed);
+            self.carry_out(verdict);
+        }
+    }
+
+    fn carry_out(&self, verdict: Option<Breach>) {
+        if verdict.is_some() && !self.dial.load().closed() {
+            self.dial.close();
+            (self.wake)();
+        }
+    }
+
+    /// Turns the dial and begins a stage. The lock makes a verdict come first.
+    ///
+    /// # Errors
+    /// A verdict, or a dial that is no longer at `from`.
+    pub fn turn(&self, from: Word, share: Share, rule: StageRule) -> Result<Word, NotTurned> {
+        let mut judge = self.judge();
+        if let Some(breach) = judge.verdict() {
+            return Err(NotTurned::Breach(breach));
+        }
+        // Before the turn: the first outcomes of the new epoch find it in place.
+        self.min_requests.store(rule.min_requests, Ordering::Relaxed);
+        let word = self.dial.turn(from, share).map_err(NotTurned::Changed)?;
+        judge.begin_stage(rule, word.epoch());
+        self.copy_sets(&judge);
+        self.settle_where_nothing_is_asked(&judge);
+        Ok(word)
+    }
+
+    fn settle_where_nothing_is_asked(&self, judge: &Judge) {
+        if judge.limit_rules() {
+            self.settled.store(judge.epoch(), Ordering::Relaxed);
+        }
+    }
+
+    fn copy_sets(&self, judge: &Judge) {
+        self.exhausted.copy(judge.exhausted());
+        self.unwatched.copy(judge.unwatched());
+    }
+
+    /// Closes the dial: a rollback. Needs no lock and cannot fail.
+    pub fn close(&self) -> Word {
+        self.dial.close()
+    }
+
+    /// The canary's counts of an epoch, over all workers.
+    pub fn stage_counts(&self, epoch: u32) -> StageCounts {
+        let tally = self.sum(|ledger| ledger.tally(epoch, Track::Canary));
+        StageCounts { requests: tally.requests, errors: tally.errors, watched: tally.watched }
+    }
+
+    /// A track's counts over the whole deployment.
+    pub fn total(&self, track: Track) -> Tally {
+        self.sum(|ledger| ledger.total(track))
+    }
+
+    fn sum(&self, of: impl Fn(&Ledger) -> Tally) -> Tally {
+        let mut sum = Tally::default();
+        for ledger in &self.ledgers {
+            sum += of(ledger);
+        }
+        sum
+    }
+
+    /// Since when the canary request that waits longest for its answer waits, in
+    /// microseconds of the shell's clock.
+    pub fn oldest_waiting(&self) -> Option<u64> {
+        self.ledgers.iter().map(Ledger::oldest).min().filter(|oldest| *oldest != NOTHING_WAITS)
+    }
+
+    /// The judge, locked. Workers wait for it: look and let go.
+    pub fn judge(&self) -> MutexGuard<'_, Judge> {
+        // A thread that panicked while it held the lock left a judge that was whole
+        // before its call; going on with it beats losing the guard.
+        self.judge.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
