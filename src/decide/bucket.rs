@@ -45,10 +45,10 @@ pub struct Share(u16);
 #[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
 pub enum ShareError {
     /// Outside of 0 to 100, or not a number.
-    #[error("a percentage is from 0 to 100, found {0}")]
+    #[error("a percentage is from 0 to 100")]
     OutOfRange(f64),
     /// More than two decimals.
-    #[error("a percentage has at most two decimals, found {0}")]
+    #[error("a percentage has at most two decimals")]
     TooFine(f64),
 }
 

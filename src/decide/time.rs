@@ -73,7 +73,7 @@ pub fn parse_span(text: &str) -> Result<Duration, SpanError> {
 
 /// A text that is no span of time.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a duration is seconds (600) or numbers with ms, s, m, h, d (10m, 1h30m), found {found:?}")]
+#[error("a duration is seconds (600) or numbers with ms, s, m, h, d (10m, 1h30m)")]
 pub struct SpanError {
     found: String,
 }

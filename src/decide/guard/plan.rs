@@ -16,10 +16,10 @@ pub struct Rate(f64);
 #[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
 pub enum RateError {
     /// Not in 0 to 1.
-    #[error("a rate is a fraction from 0 to 1 (0.05 is 5 %), found {0}")]
+    #[error("a rate is a fraction from 0 to 1 (0.05 is 5 %)")]
     NoRate(f64),
     /// Not between 0 and 1.
-    #[error("a budget is a fraction above 0 and at most 0.5 (0.01 is 1 %), found {0}")]
+    #[error("a budget is a fraction above 0 and at most 0.5 (0.01 is 1 %)")]
     NoBudget(f64),
 }
 

@@ -1,0 +1,290 @@
+//! The configuration that the program uses: checked once, then trusted.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use http::HeaderName;
+
+use super::cidr::Networks;
+use super::error_rule::StatusSet;
+use crate::decide::flags::{EnvironmentRules, FlagName};
+use crate::decide::guard::GuardPlan;
+use crate::decide::rollout::{Stages, Strategy};
+
+/// A whole configuration.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The file it came from.
+    pub file: PathBuf,
+    /// What `environment` rules compare with.
+    pub environment: String,
+    /// The folder of the state files.
+    pub state_directory: PathBuf,
+    /// Where clients connect.
+    pub listeners: Vec<Listener>,
+    /// Where the admin API listens: a loopback address.
+    pub admin: SocketAddr,
+    /// Who a request is from.
+    pub identity: Identity,
+    /// What hosts and paths lead to; one at least.
+    pub services: Vec<Service>,
+    /// Whether it is the three-line form: state files and metrics then have the guide's own shape.
+    pub three_lines: bool,
+    /// How flags reach the app.
+    pub flags: FlagSettings,
+    /// The first word of the guide's metrics.
+    pub metrics_namespace: String,
+    /// Limits of the whole process.
+    pub limits: Limits,
+    /// Worker threads; `None`: one a core.
+    pub workers: Option<usize>,
+}
+
+/// An address where clients connect.
+#[derive(Clone, Debug)]
+pub struct Listener {
+    /// Port 0: the system chooses.
+    pub address: SocketAddr,
+    /// Peers whose forwarding and identity headers are believed.
+    pub trusted: Networks,
+}
+
+/// Where a request's identity stands: each list in order, the first that is present and not empty.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// The user's id.
+    pub user: Vec<Source>,
+    /// The session's id.
+    pub session: Vec<Source>,
+    /// Groups, comma separated.
+    pub group: Vec<Source>,
+    /// What users without either have.
+    pub anonymous: Anonymous,
+    /// What a bucket is drawn for.
+    pub stick: Stick,
+}
+
+/// One place of an identity.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// Header or cookie.
+    pub kind: SourceKind,
+    /// Whether it is believed from anyone.
+    pub trust: bool,
+}
+
+/// Header or cookie.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SourceKind {
+    /// A header's value.
+    Header(HeaderName),
+    /// A cookie's value.
+    Cookie(String),
+}
+
+/// What a request without user and session has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Anonymous {
+    /// A cookie of Serin's own, `serin_id`.
+    Cookie,
+    /// The client's address, IPv6 by its /64.
+    Ip,
+    /// Nothing: it stays on stable.
+    Stable,
+}
+
+/// What a bucket is drawn for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stick {
+    /// The user's id, else the session's, else the anonymous one.
+    Identity,
+    /// The browser's `serin_id`, through sign-in and sign-out.
+    Browser,
+}
+
+/// What a host and path lead to.
+#[derive(Clone, Debug)]
+pub struct Service {
+    /// Its name.
+    pub name: String,
+    /// The hosts it answers; empty: all that no other one answers.
+    pub hosts: Vec<Host>,
+    /// The path prefix it answers, `/` or `/like/this`.
+    pub path: String,
+    /// Its pools, two at the most in roles.
+    pub pools: Vec<Pool>,
+    /// The pool that is stable at first start.
+    pub stable: usize,
+    /// The pool that is the canary at first start.
+    pub canary: Option<usize>,
+    /// Idle connections.
+    pub connections: Connections,
+    /// Deadlines.
+    pub timeouts: Timeouts,
+    /// What counts as an error.
+    pub errors: ErrorRules,
+    /// What a deployment does unless told otherwise.
+    pub deploy: DeployDefaults,
+}
+
+/// A host of a service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Host {
+    /// `shop.example.com`
+    Exact(String),
+    /// `*.shop.example.com`, kept as `.shop.example.com`.
+    Suffix(String),
+}
+
+/// Named endpoints that run one version.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pool {
+    /// Its name.
+    pub name: String,
+    /// One at least.
+    pub endpoints: Vec<Endpoint>,
+    /// The version it runs, where configuration says so.
+    pub version: Option<String>,
+}
+
+/// One app server.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Endpoint {
+    /// A name or an address, without brackets.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+}
+
+impl std::fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "http://[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "http://{}:{}", self.host, self.port)
+        }
+    }
+}
+
+/// Idle connections to an endpoint.
+#[derive(Clone, Copy, Debug)]
+pub struct Connections {
+    /// Kept idle, per endpoint and worker.
+    pub idle: usize,
+    /// For how long.
+    pub idle_for: Duration,
+}
+
+/// Deadlines of an exchange.
+#[derive(Clone, Copy, Debug)]
+pub struct Timeouts {
+    /// Until a connection stands.
+    pub connect: Duration,
+    /// From the end of the request body to the head of the answer.
+    pub response: Duration,
+    /// Silence in an answer's body; `None`: any.
+    pub stream: Option<Duration>,
+}
+
+/// What counts as an error.
+#[derive(Clone, Debug)]
+pub struct ErrorRules {
+    /// Statuses of the app.
+    pub status: StatusSet,
+    /// A client that waited this long for the head and left was abandoned.
+    pub abandon_after: Duration,
+    /// The app's own word: `error` in this header.
+    pub outcome_header: HeaderName,
+    /// What is no outcome.
+    pub ignore: Ignore,
+}
+
+/// Exchanges that are no outcome.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ignore {
+    /// Exact paths.
+    pub paths: Vec<String>,
+    /// Texts in `User-Agent`.
+    pub user_agents: Vec<String>,
+}
+
+/// What a deployment does unless told otherwise.
+#[derive(Clone, Debug)]
+pub struct DeployDefaults {
+    /// How it moves.
+    pub strategy: Strategy,
+    /// Its stages.
+    pub stages: Stages,
+    /// Its guard.
+    pub guard: GuardPlan,
+    /// The watch after 100 %.
+    pub bake: Duration,
+    /// Whose buckets.
+    pub salt: SaltKind,
+}
+
+/// Whose buckets a deployment draws.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SaltKind {
+    /// Its own: other first users every time.
+    Deployment,
+    /// The service's: always the same ones.
+    Service,
+}
+
+/// How flags reach the app.
+#[derive(Clone, Debug)]
+pub struct FlagSettings {
+    /// What their headers begin with.
+    pub prefix: String,
+    /// A header each, or one for all.
+    pub style: HeaderStyle,
+    /// Which ones.
+    pub expose: Expose,
+    /// No more flags than this are exposed.
+    pub max_count: usize,
+    /// Their headers have no more bytes than this.
+    pub max_bytes: usize,
+    /// What variables begin with.
+    pub environment_prefix: String,
+    /// How `environment` rules are read.
+    pub environment_rules: EnvironmentRules,
+}
+
+/// How flags are written to the app.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeaderStyle {
+    /// `x-feature-<name>: true`, a header each.
+    Each,
+    /// `feature-flags: a, b`, the names of those that are on.
+    List,
+}
+
+/// Which flags the app sees.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Expose {
+    /// All.
+    All,
+    /// These.
+    Names(Vec<FlagName>),
+}
+
+/// Limits of the whole process.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Of a request's head.
+    pub header_bytes: usize,
+    /// Fields in a request's head.
+    pub headers: usize,
+    /// Of a request's target.
+    pub uri_bytes: usize,
+    /// Of a request's body; `None`: any.
+    pub body_bytes: Option<u64>,
+    /// From a head's first byte to its last.
+    pub header_timeout: Duration,
+    /// Between two requests of a connection.
+    pub keep_alive: Duration,
+    /// Open at once.
+    pub connections: usize,
+}

@@ -1,0 +1,122 @@
+//! A YAML document with the places of its parts.
+//!
+//! `serde_yaml` stops at its first error and knows no place after parsing, so the
+//! places come from an event parser that keeps marks. A test holds that both read alike.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use saphyr_parser::{Event, Parser, Span};
+use serde_yaml::Value;
+
+use super::problem::{ConfigError, Position, Problem};
+
+/// Deeper than any configuration.
+const DEPTH_MAX: usize = 64;
+
+pub(super) struct Document {
+    pub(super) file: PathBuf,
+    pub(super) root: Value,
+    places: HashMap<String, Position>,
+}
+
+impl Document {
+    pub(super) fn parse(text: &str, file: &Path) -> Result<Self, ConfigError> {
+        let wrong = |at, message| ConfigError::Wrong {
+            file: file.to_path_buf(),
+            problems: vec![Problem { at, message, hint: None }],
+        };
+        let places = places(text).map_err(|(at, message)| wrong(at, message))?;
+        let root = serde_yaml::from_str(text).map_err(|error| {
+            let at = error.location().map(|l| Position { line: l.line(), column: l.column() });
+            wrong(at.unwrap_or(Position { line: 1, column: 1 }), error.to_string())
+        })?;
+        Ok(Self { file: file.to_path_buf(), root, places })
+    }
+
+    /// Where a path stands, or the nearest part around it that stands somewhere
+    /// (what comes from an alias has no place of its own).
+    pub(super) fn place(&self, path: &str) -> Position {
+        let mut path = path;
+        loop {
+            if let Some(at) = self.places.get(path) {
+                return *at;
+            }
+            match path.rfind(['.', '[']) {
+                Some(end) => path = &path[..end],
+                None => return Position { line: 1, column: 1 },
+            }
+        }
+    }
+}
+
+/// The path of an entry: `services.shop.pools`.
+pub(super) fn key_path(parent: &str, key: &str) -> String {
+    if parent.is_empty() { key.to_owned() } else { format!("{parent}.{key}") }
+}
+
+/// The path of an element: `stages[2]`.
+pub(super) fn index_path(parent: &str, index: usize) -> String {
+    format!("{parent}[{index}]")
+}
+
+enum Frame {
+    Map { path: String, key: Option<String> },
+    List { path: String, next: usize },
+}
+
+/// The places of all keys and elements; a key's place is that of its value's key.
+fn places(text: &str) -> Result<HashMap<String, Position>, (Position, String)> {
+    let mut places = HashMap::new();
+    let mut stack: Vec<Frame> = Vec::new();
+    for event in Parser::new_from_str(text) {
+        let (event, span) = event.map_err(|error| (position(error.marker()), error.info().to_owned()))?;
+        match event {
+            Event::Scalar(value, ..) => {
+                if let Some(Frame::Map { path, key: key @ None }) = stack.last_mut() {
+                    places.insert(key_path(path, &value), start(span));
+                    *key = Some(value.into_owned());
+                } else {
+                    place_value(&mut stack, &mut places, span);
+                }
+            }
+            Event::Alias(_) => drop(place_value(&mut stack, &mut places, span)),
+            Event::MappingStart(..) | Event::SequenceStart(..) => {
+                let path = place_value(&mut stack, &mut places, span);
+                if stack.len() == DEPTH_MAX {
+                    return Err((start(span), format!("nested deeper than {DEPTH_MAX} levels")));
+                }
+                stack.push(match event {
+                    Event::MappingStart(..) => Frame::Map { path, key: None },
+                    _ => Frame::List { path, next: 0 },
+                });
+            }
+            Event::MappingEnd | Event::SequenceEnd => drop(stack.pop()),
+            _ => {}
+        }
+    }
+    Ok(places)
+}
+
+/// The path of a value that begins here. Keys have their place already.
+fn place_value(stack: &mut [Frame], places: &mut HashMap<String, Position>, span: Span) -> String {
+    match stack.last_mut() {
+        None => String::new(),
+        // A key that is no scalar names no path; serde_yaml's document says what is wrong with it.
+        Some(Frame::Map { path, key }) => key.take().map_or_else(|| path.clone(), |key| key_path(path, &key)),
+        Some(Frame::List { path, next }) => {
+            let element = index_path(path, *next);
+            *next += 1;
+            places.insert(element.clone(), start(span));
+            element
+        }
+    }
+}
+
+fn start(span: Span) -> Position {
+    position(&span.start)
+}
+
+fn position(mark: &saphyr_parser::Marker) -> Position {
+    Position { line: mark.line(), column: mark.col() + 1 }
+}

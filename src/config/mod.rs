@@ -1,0 +1,46 @@
+//! Configuration: YAML to one validated, typed [`Config`].
+//!
+//! Owns: reading the file, and errors that name file, line, column, what was
+//! found and what is allowed. Touches: one file. `serde_yaml` reads the
+//! document, an event parser says where things stand; neither is seen outside.
+//! Two shapes, one function between them: past [`load`] nobody checks again.
+
+mod checked;
+mod cidr;
+mod document;
+mod error_rule;
+mod node;
+mod parse;
+mod problem;
+
+use std::path::Path;
+
+pub use checked::{
+    Anonymous, Config, Connections, DeployDefaults, Endpoint, ErrorRules, Expose, FlagSettings, HeaderStyle, Host,
+    Identity, Ignore, Limits, Listener, Pool, SaltKind, Service, Source, SourceKind, Stick, Timeouts,
+};
+pub use cidr::{Cidr, Networks};
+pub use error_rule::StatusSet;
+pub use problem::{ConfigError, Problem};
+
+/// Reads and checks a file.
+///
+/// # Errors
+/// Where it cannot be read, or with everything that is wrong in it.
+pub fn load(file: &Path) -> Result<Config, ConfigError> {
+    let text =
+        std::fs::read_to_string(file).map_err(|source| ConfigError::Unreadable { file: file.to_path_buf(), source })?;
+    from_text(&text, file)
+}
+
+/// Checks a text; `file` is named in errors.
+///
+/// # Errors
+/// With everything that is wrong in it.
+pub fn from_text(text: &str, file: &Path) -> Result<Config, ConfigError> {
+    let document = document::Document::parse(text, file)?;
+    parse::config(&document)
+}
+
+#[cfg(test)]
+mod tests;

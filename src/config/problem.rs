@@ -1,0 +1,61 @@
+//! What is wrong with a configuration, in words that mend it without the docs.
+
+use std::fmt;
+use std::path::PathBuf;
+
+/// A place in a file, counted from 1.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Position {
+    /// The line.
+    pub line: usize,
+    /// The column.
+    pub column: usize,
+}
+
+/// One thing that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// Where.
+    pub at: Position,
+    /// What was found, and what is allowed.
+    pub message: String,
+    /// How to mend it.
+    pub hint: Option<String>,
+}
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file could not be read.
+    #[error("{}: cannot be read", .file.display())]
+    Unreadable {
+        /// Which one.
+        file: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file is wrong.
+    #[error("{}", Listing(.file, .problems))]
+    Wrong {
+        /// Which one.
+        file: PathBuf,
+        /// All that is wrong, in the order of the file.
+        problems: Vec<Problem>,
+    },
+}
+
+struct Listing<'a>(&'a PathBuf, &'a Vec<Problem>);
+
+impl fmt::Display for Listing<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, problem) in self.1.iter().enumerate() {
+            let line_break = if index == 0 { "" } else { "\n" };
+            let Problem { at, message, hint } = problem;
+            write!(f, "{line_break}{}:{}:{}: {message}", self.0.display(), at.line, at.column)?;
+            if let Some(hint) = hint {
+                write!(f, "\n  hint: {hint}")?;
+            }
+        }
+        Ok(())
+    }
+}
