@@ -1,4 +1,5 @@
 //! The golden vectors of the guard: the same numbers to 1e-9, the same decisions.
+#![allow(clippy::unwrap_used)]
 
 use serde_json::Value;
 use serin::decide::bucket::{Bucket, Share};

@@ -1,6 +1,8 @@
 //! A loom model of dial, ledgers and judge: every interleaving of a few threads
 //! (at most three forced switches each), with the real source of `src/subject`.
 
+#![allow(clippy::unwrap_used, missing_docs)]
+
 mod decide {
     pub(crate) use serin::decide::*;
 }
@@ -29,7 +31,7 @@ use loom::sync::Arc;
 use loom::thread;
 use serin::decide::bucket::{Bucket, Share};
 use serin::decide::guard::{Enforcement, GuardPlan, Rate, StageRule};
-use subject::{Outcome, Subject, SubjectPlan};
+use subject::{Outcome, Recorded, Subject, SubjectPlan};
 
 fn share(points: u16) -> Share {
     Share::from_basis_points(points).unwrap()
@@ -46,7 +48,8 @@ fn new_subject(min_requests: u64) -> Subject {
 }
 
 fn canary(subject: &Subject, error: bool) -> Outcome {
-    Outcome { word: subject.word(), track: Track::Canary, bucket: Bucket::new(7), error }
+    let verdict = if error { Recorded::Error } else { Recorded::Success };
+    Outcome { word: subject.word(), track: Track::Canary, bucket: Bucket::new(7), verdict }
 }
 
 fn check(model: impl Fn() + Send + Sync + 'static) {

@@ -52,6 +52,17 @@ impl std::ops::AddAssign for Tally {
     }
 }
 
+/// What one outcome adds.
+#[derive(Clone, Copy, Debug)]
+pub struct Counted {
+    /// A request.
+    pub request: bool,
+    /// An error.
+    pub error: bool,
+    /// A success that the limit watched.
+    pub watched: bool,
+}
+
 #[derive(Debug)]
 struct Cell {
     requests: AtomicU64,
@@ -81,13 +92,15 @@ impl Ledger {
     }
 
     /// Counts an outcome. Only the ledger's own worker may call it.
-    pub fn add(&self, epoch: u32, track: Track, error: bool, watched: bool) {
+    pub fn add(&self, epoch: u32, track: Track, counted: Counted) {
         let cell = self.cell(epoch, track);
-        bump(&cell.requests);
-        if error {
+        if counted.request {
+            bump(&cell.requests);
+        }
+        if counted.error {
             bump(&cell.errors);
         }
-        if watched {
+        if counted.watched {
             bump(&cell.watched);
         }
     }

@@ -23,5 +23,5 @@ mod sync {
 }
 
 pub use dial::{Dial, Word};
-pub use ledger::{Ledger, NOTHING_WAITS, Tally, Track};
-pub use subject::{NotTurned, Outcome, Subject, SubjectPlan};
+pub use ledger::{Counted, Ledger, NOTHING_WAITS, Tally, Track};
+pub use subject::{NotTurned, Outcome, Recorded, Subject, SubjectPlan};

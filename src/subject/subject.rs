@@ -1,7 +1,7 @@
 //! A subject: dial, ledgers and judge of one rollout, and the inline decision.
 
 use super::dial::{Dial, Word};
-use super::ledger::{Ledger, NOTHING_WAITS, Tally, Track};
+use super::ledger::{Counted, Ledger, NOTHING_WAITS, Tally, Track};
 use super::set::SharedSet;
 use super::sync::{AtomicU32, AtomicU64, Mutex, MutexGuard, Ordering, fence};
 use crate::decide::bucket::{Bucket, Share};
@@ -31,8 +31,19 @@ pub struct Outcome {
     pub track: Track,
     /// The user's drawn bucket; `None` where the user has none.
     pub bucket: Option<Bucket>,
-    /// Whether it was an error.
-    pub error: bool,
+    /// What it said.
+    pub verdict: Recorded,
+}
+
+/// What is recorded of an exchange.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recorded {
+    /// A request that went well.
+    Success,
+    /// A request that went wrong.
+    Error,
+    /// A long stream, recorded as a success before, broke off: an error, not a request.
+    LateError,
 }
 
 /// Why the dial was not turned.
@@ -99,10 +110,12 @@ impl Subject {
     /// Records an outcome; the one that proves a breach closes the dial before this
     /// returns. Only the worker with this number may call it.
     pub fn record(&self, worker: usize, outcome: Outcome) {
-        let Outcome { word, track, bucket, error } = outcome;
+        let Outcome { word, track, bucket, verdict } = outcome;
         let canary = track == Track::Canary;
+        let error = verdict != Recorded::Success;
         let watched = canary && !error && bucket.is_none_or(|bucket| !self.unwatched.contains(bucket));
-        self.ledger(worker).add(word.epoch(), track, error, watched);
+        let counts = Counted { request: verdict != Recorded::LateError, error, watched };
+        self.ledger(worker).add(word.epoch(), track, counts);
         if error {
             if self.could_count(canary, bucket) {
                 self.judge_error(outcome);

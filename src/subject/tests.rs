@@ -36,9 +36,9 @@ fn closed_is_closed_for_good() {
 #[test]
 fn a_late_outcome_is_charged_to_its_own_epoch() {
     let ledger = Ledger::new(3);
-    ledger.add(2, Track::Canary, false, true);
-    ledger.add(1, Track::Canary, true, false);
-    ledger.add(1, Track::Stable, false, false);
+    ledger.add(2, Track::Canary, Counted { request: true, error: false, watched: true });
+    ledger.add(1, Track::Canary, Counted { request: true, error: true, watched: false });
+    ledger.add(1, Track::Stable, Counted { request: true, error: false, watched: false });
     assert_eq!(ledger.tally(1, Track::Canary), Tally { requests: 1, errors: 1, watched: 0 });
     assert_eq!(ledger.tally(2, Track::Canary), Tally { requests: 1, errors: 0, watched: 1 });
     assert_eq!(ledger.total(Track::Canary).requests, 2);
@@ -48,7 +48,7 @@ fn a_late_outcome_is_charged_to_its_own_epoch() {
 #[test]
 fn an_epoch_beyond_the_last_loses_nothing() {
     let ledger = Ledger::new(2);
-    ledger.add(9, Track::Canary, false, false);
-    ledger.add(0, Track::Canary, false, false);
+    ledger.add(9, Track::Canary, Counted { request: true, error: false, watched: false });
+    ledger.add(0, Track::Canary, Counted { request: true, error: false, watched: false });
     assert_eq!(ledger.total(Track::Canary).requests, 2);
 }

@@ -1,0 +1,157 @@
+//! An answer's body on its way to the client: streamed, never buffered.
+
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+
+use super::exchange::Exchange;
+use super::headers::serins_own;
+pub(super) use super::upload::{BodyError, RequestBody};
+use super::view::AppServer;
+use crate::clock;
+use crate::decide::time::Moment;
+use crate::upstream::Lease;
+
+/// The body of an answer.
+// One per connection, stored in place by hyper: a box would cost every request an allocation.
+#[allow(clippy::large_enum_variant)]
+pub(super) enum ResponseBody {
+    /// Serin's own text, or nothing.
+    Own(Option<Bytes>),
+    /// The app's.
+    Streaming(Streaming),
+}
+
+impl ResponseBody {
+    pub(super) fn of(text: Bytes) -> Self {
+        Self::Own(Some(text).filter(|text| !text.is_empty()))
+    }
+}
+
+/// The app's answer, with the connection that brings it.
+pub(super) struct Streaming {
+    incoming: Incoming,
+    /// Gone once it was handed back, or closed.
+    lease: Option<Lease<RequestBody>>,
+    server: Rc<AppServer>,
+    kept_for: Option<Duration>,
+    exchange: Exchange,
+    /// How long silence may last, and since when it does.
+    silence: Option<(Duration, Moment)>,
+}
+
+impl Streaming {
+    /// The rest of an answer whose head has come.
+    pub(super) fn new(
+        incoming: Incoming,
+        lease: Lease<RequestBody>,
+        server: Rc<AppServer>,
+        kept_for: Option<Duration>,
+        exchange: Exchange,
+        silence: Option<Duration>,
+    ) -> Self {
+        let silence = silence.map(|span| (span, clock::now()));
+        Self { incoming, lease: Some(lease), server, kept_for, exchange, silence }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let mut frame = Pin::new(&mut self.incoming).poll_frame(cx);
+        if frame.is_pending() {
+            if let Some(lease) = &mut self.lease {
+                lease.drive(cx);
+            }
+            frame = Pin::new(&mut self.incoming).poll_frame(cx);
+        }
+        match frame {
+            Poll::Ready(Some(Ok(frame))) => {
+                if self.incoming.is_end_stream() {
+                    self.finish(cx);
+                } else if let Some((_, since)) = &mut self.silence {
+                    *since = clock::now();
+                }
+                Poll::Ready(Some(Ok(for_the_client(frame))))
+            }
+            Poll::Ready(None) => {
+                self.finish(cx);
+                Poll::Ready(None)
+            }
+            Poll::Ready(Some(Err(_))) => Poll::Ready(Some(Err(self.break_off()))),
+            Poll::Pending => self.poll_timers(cx),
+        }
+    }
+
+    /// Nothing came: is it a long stream by now, or silent for too long?
+    fn poll_timers(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let silent_at = self.silence.map(|(span, since)| since + span);
+        if let Some(deadline) = self.exchange.long_at().into_iter().chain(silent_at).min() {
+            let client = Rc::clone(self.exchange.client());
+            let mut timer = client.timer.borrow_mut();
+            if timer.poll(cx, deadline).is_ready() {
+                if Some(deadline) == silent_at {
+                    return Poll::Ready(Some(Err(self.break_off())));
+                }
+                self.exchange.lasts();
+                if let Some(deadline) = silent_at {
+                    let _ = timer.poll(cx, deadline);
+                }
+            }
+        }
+        Poll::Pending
+    }
+
+    fn finish(&mut self, cx: &mut Context<'_>) {
+        self.exchange.finished();
+        if let Some(lease) = self.lease.take() {
+            self.server.give_back(lease, self.kept_for, cx);
+        }
+    }
+
+    fn break_off(&mut self) -> BodyError {
+        self.lease = None;
+        self.exchange.truncated();
+        BodyError("the answer's body broke off")
+    }
+}
+
+/// What an app may not say in its head it may not say in its trailers either.
+fn for_the_client(frame: Frame<Bytes>) -> Frame<Bytes> {
+    match frame.into_trailers() {
+        Ok(mut trailers) => {
+            let own: Vec<_> = trailers.keys().filter(|name| serins_own(name)).cloned().collect();
+            own.iter().for_each(|name| drop(trailers.remove(name)));
+            Frame::trailers(trailers)
+        }
+        Err(frame) => frame,
+    }
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match self.get_mut() {
+            Self::Own(text) => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
+            Self::Streaming(streaming) => streaming.poll(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Own(text) => text.is_none(),
+            Self::Streaming(streaming) => streaming.incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Own(text) => SizeHint::with_exact(text.as_ref().map_or(0, Bytes::len) as u64),
+            Self::Streaming(streaming) => streaming.incoming.size_hint(),
+        }
+    }
+}

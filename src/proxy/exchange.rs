@@ -1,0 +1,236 @@
+//! One exchange, one outcome (SPEC 3): what happened to a request is settled here, once.
+//!
+//! An error is settled the moment it is known, so that a rollback does not wait
+//! for a body; a success when the last byte has passed.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use http::StatusCode;
+use http::header::HeaderMap;
+
+use super::connection::Client;
+use super::io::Phase;
+use super::upload::Upload;
+use super::view::ServiceView;
+use super::waiting::Ticket;
+use crate::clock;
+use crate::decide::bucket::Bucket;
+use crate::decide::time::Moment;
+use crate::subject::{Outcome, Recorded, Track, Word};
+use crate::telemetry::{ErrorKind, OutcomeKind};
+
+/// A stream that has lasted this long went well; a break afterwards is one more error.
+pub(super) const LONG_STREAM: Duration = Duration::from_secs(10);
+
+/// What nginx calls "client closed request".
+const CLIENT_LEFT: u16 = 499;
+
+/// Where a request was sent, and on what ground.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Assignment {
+    /// The dial's word; `None` without a deployment.
+    pub(super) word: Option<Word>,
+    /// The user's drawn bucket.
+    pub(super) bucket: Option<Bucket>,
+    /// Where it was sent.
+    pub(super) track: Track,
+    /// Why, in the words of `x-serin-reason`.
+    pub(super) reason: &'static str,
+}
+
+enum State {
+    /// No head yet.
+    Waiting,
+    /// The head was good; the body is under way.
+    Answered { at: Moment },
+    /// A long stream, counted as a success.
+    Streaming,
+    /// Settled.
+    Done,
+}
+
+/// An exchange from its assignment to its end.
+pub(super) struct Exchange {
+    client: Rc<Client>,
+    service: Rc<ServiceView>,
+    assignment: Assignment,
+    /// Recorded in metrics only.
+    ignored: bool,
+    started: Moment,
+    upload: Option<Rc<Upload>>,
+    state: State,
+    ticket: Option<Ticket>,
+}
+
+impl Exchange {
+    pub(super) fn new(
+        client: Rc<Client>,
+        service: Rc<ServiceView>,
+        assignment: Assignment,
+        ignored: bool,
+        upload: Option<Rc<Upload>>,
+    ) -> Self {
+        let mut exchange = Self {
+            client,
+            service,
+            assignment,
+            ignored,
+            started: clock::now(),
+            upload,
+            state: State::Waiting,
+            ticket: None,
+        };
+        exchange.note_wait();
+        exchange
+    }
+
+    /// Since when the app could answer: the end of the request's body.
+    pub(super) fn asked_at(&self) -> Option<Moment> {
+        match &self.upload {
+            None => Some(self.started),
+            Some(upload) => upload.ended_at(),
+        }
+    }
+
+    /// A canary request whose body has ended is seen to wait.
+    pub(super) fn note_wait(&mut self) {
+        let waits = self.ticket.is_none() && self.assignment.track == Track::Canary && !self.ignored;
+        if let (true, Some(since)) = (waits, self.asked_at()) {
+            self.ticket = Some(self.service.wait(since));
+        }
+    }
+
+    /// The head of the answer is here.
+    pub(super) fn answered(&mut self, status: StatusCode, headers: &HeaderMap) {
+        let now = clock::now();
+        // An answer may come before the request's body has ended.
+        let latency = now.since(self.asked_at().unwrap_or(now));
+        self.wait_is_over();
+        self.count_code(status.as_u16());
+        self.service.record_latency(self.assignment.track, latency);
+        let rules = &self.service.state.config.errors;
+        self.state = State::Answered { at: now };
+        if headers.get(&rules.outcome_header).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"error")) {
+            self.settle(OutcomeKind::Error(ErrorKind::App));
+        } else if rules.status.contains(status.as_u16()) {
+            self.settle(OutcomeKind::Error(ErrorKind::Status));
+        }
+    }
+
+    /// There is no answer; Serin answers with this code.
+    pub(super) fn failed(&mut self, kind: ErrorKind, code: StatusCode) {
+        self.wait_is_over();
+        self.count_code(code.as_u16());
+        if kind == ErrorKind::Timeout {
+            // The deadline is a lower bound of what the answer would have taken.
+            self.record_wait();
+        }
+        self.settle(OutcomeKind::Error(kind));
+    }
+
+    /// The client's own body failed: no outcome of any track.
+    pub(super) fn client_failed(&mut self, code: StatusCode) {
+        self.wait_is_over();
+        self.count_code(code.as_u16());
+        self.state = State::Done;
+    }
+
+    /// The last byte of the answer has passed.
+    pub(super) fn finished(&mut self) {
+        match self.state {
+            State::Answered { .. } => self.settle(OutcomeKind::Success),
+            _ => self.state = State::Done,
+        }
+    }
+
+    /// The answer's body broke off.
+    pub(super) fn truncated(&mut self) {
+        match self.state {
+            State::Answered { .. } | State::Streaming => self.settle(OutcomeKind::Error(ErrorKind::Truncated)),
+            _ => {}
+        }
+    }
+
+    /// When a stream becomes a long one; `None` once it is settled.
+    pub(super) fn long_at(&self) -> Option<Moment> {
+        match self.state {
+            State::Answered { at } => Some(at + LONG_STREAM),
+            _ => None,
+        }
+    }
+
+    /// The stream has lasted long enough to be a success.
+    pub(super) fn lasts(&mut self) {
+        if matches!(self.state, State::Answered { .. }) {
+            self.settle(OutcomeKind::Success);
+            self.state = State::Streaming;
+        }
+    }
+
+    /// The client has left.
+    fn left(&mut self) {
+        if !matches!(self.state, State::Waiting) {
+            return;
+        }
+        self.wait_is_over();
+        self.count_code(CLIENT_LEFT);
+        let patience = self.service.state.config.errors.abandon_after;
+        let waited = self.asked_at().map(|since| clock::now().since(since));
+        if waited.is_some_and(|waited| waited >= patience) {
+            self.record_wait();
+            self.settle(OutcomeKind::Error(ErrorKind::Abandoned));
+        }
+    }
+
+    fn settle(&mut self, kind: OutcomeKind) {
+        let late = matches!(self.state, State::Streaming);
+        self.state = State::Done;
+        if self.ignored {
+            return;
+        }
+        let Assignment { word, bucket, track, .. } = self.assignment;
+        let worker = self.client.worker.index;
+        self.service.state.stats.count(worker, track, kind);
+        if let (Some(word), Some(canary)) = (word, &self.service.state.canary) {
+            let verdict = match kind {
+                OutcomeKind::Success => Recorded::Success,
+                OutcomeKind::Error(_) if late => Recorded::LateError,
+                OutcomeKind::Error(_) => Recorded::Error,
+            };
+            canary.subject.record(worker, Outcome { word, track, bucket, verdict });
+        }
+    }
+
+    fn record_wait(&self) {
+        if let Some(since) = self.asked_at() {
+            self.service.record_latency(self.assignment.track, clock::now().since(since));
+        }
+    }
+
+    fn count_code(&self, code: u16) {
+        self.service.state.role(self.assignment.track).series.count(self.client.worker.index, code);
+    }
+
+    fn wait_is_over(&mut self) {
+        if let Some(ticket) = self.ticket.take() {
+            self.service.wait_is_over(ticket);
+        }
+    }
+
+    /// When it began.
+    pub(super) fn started(&self) -> Moment {
+        self.started
+    }
+
+    pub(super) fn client(&self) -> &Rc<Client> {
+        &self.client
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        self.left();
+        self.client.progress.enter(Phase::Idle);
+    }
+}

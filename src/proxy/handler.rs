@@ -1,0 +1,286 @@
+//! The way of one request, top to bottom.
+
+use std::future::poll_fn;
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::task::Poll;
+
+use http::header::{EXPECT, HeaderMap, HeaderValue, SET_COOKIE, USER_AGENT};
+use http::request::Parts;
+use http::{Request, Response, Version};
+use http_body::Body;
+use hyper::body::Incoming;
+
+use super::answer::Answer;
+use super::attempt::{Answered, Attempt};
+use super::body::{ResponseBody, Streaming};
+use super::connection::Client;
+use super::exchange::{Assignment, Exchange};
+use super::head::{self, Head};
+use super::headers::{
+    self, FEATURE_FLAGS, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, X_REQUEST_ID, X_SERIN_REASON,
+    X_SERIN_TRACK, X_SERIN_VERSION,
+};
+use super::identity::{COOKIE_NAME, Identifier, Identity};
+use super::io::Phase;
+use super::upload::{Gate, Upload};
+use super::view::{ServiceView, View};
+use crate::config::{HeaderStyle, Ignore};
+use crate::decide::bucket::Share;
+use crate::decide::flags::Context;
+use crate::subject::Track;
+use crate::telemetry::Refusal;
+
+/// Fields that Serin adds, flags aside.
+const ADDED: usize = 8;
+const TRUE: HeaderValue = HeaderValue::from_static("true");
+const FALSE: HeaderValue = HeaderValue::from_static("false");
+
+/// Answers a request: by an app server, or by Serin itself.
+pub(super) async fn handle(client: Rc<Client>, request: Request<Incoming>) -> Response<ResponseBody> {
+    client.progress.enter(Phase::Busy);
+    let (parts, body) = request.into_parts();
+    match forward(&client, &parts, body).await {
+        Ok(response) => response,
+        Err(answer) => {
+            if let Answer::Refused(refusal, _) = answer {
+                client.worker.stats.refuse(refusal);
+            }
+            client.progress.enter(Phase::Idle);
+            answer.respond(&parts.headers)
+        }
+    }
+}
+
+async fn forward(client: &Rc<Client>, parts: &Parts, body: Incoming) -> Result<Response<ResponseBody>, Answer> {
+    let view = client.worker.view();
+    let head = head::admit(parts, &view.snapshot.config.limits)?;
+    let service = route(&view, &head)?;
+    let mut added = Added::new(client, &view, &service, parts);
+    let mut headers = headers::passing(&parts.headers, &view.protected, client.trusted, added.room)?;
+    added.write(&mut headers);
+
+    let ignored = is_ignored(&service.state.config.errors.ignore, &head, &parts.headers);
+    let upload = upload(client, &view, parts, body);
+    let pool = service.state.role(added.assignment.track).pool;
+    let mut exchange = Exchange::new(Rc::clone(client), Rc::clone(&service), added.assignment, ignored, upload.clone());
+    let attempt = Attempt { client, service: &service, pool, parts, target: &head.target, upload: upload.as_ref() };
+    match attempt.run(headers, &mut exchange).await {
+        Ok(answered) => Ok(answer(&service, answered, exchange, added.minted.take()).await),
+        Err(answer) => {
+            match answer {
+                Answer::Failed(kind) => exchange.failed(kind, answer.status()),
+                _ => exchange.client_failed(answer.status()),
+            }
+            Err(answer)
+        }
+    }
+}
+
+fn route(view: &View, head: &Head<'_>) -> Result<Rc<ServiceView>, Answer> {
+    let routes = &view.snapshot.routes;
+    let found = routes
+        .only()
+        .or_else(|| routes.find(&head::host_name(head.authority), &head::routing_path(head.target.path())));
+    let nowhere = Answer::Refused(Refusal::NoService, "no service has this host and path");
+    found.map(|index| Rc::clone(&view.services[index])).ok_or(nowhere)
+}
+
+/// What the app is told: track, flags, and where the request came from.
+struct Added<'a> {
+    client: &'a Rc<Client>,
+    view: &'a View,
+    service: &'a Rc<ServiceView>,
+    parts: &'a Parts,
+    identity: Identity<'a>,
+    assignment: Assignment,
+    minted: Option<String>,
+    room: usize,
+}
+
+impl<'a> Added<'a> {
+    fn new(client: &'a Rc<Client>, view: &'a View, service: &'a Rc<ServiceView>, parts: &'a Parts) -> Self {
+        let config = &view.snapshot.config;
+        let flags = &view.snapshot.flags;
+        let identifier = Identifier {
+            config: &config.identity,
+            key: &client.worker.key,
+            trusted: client.trusted,
+            client: client_address(client, &parts.headers),
+            needed: service.state.canary.is_some() || flags.splits,
+        };
+        let mut identity = identifier.identify(&parts.headers);
+        let minted = identity.minted.take();
+        let assignment = assign(service, &identity);
+        Self { client, view, service, parts, identity, assignment, minted, room: ADDED + flags.exposed.len() }
+    }
+
+    fn write(&self, headers: &mut HeaderMap) {
+        self.write_track(headers);
+        self.write_flags(headers);
+        self.write_origin(headers);
+        if headers::valid_request_id(&self.parts.headers).is_none() {
+            headers.insert(X_REQUEST_ID.clone(), self.client.worker.request_id());
+        }
+    }
+
+    fn write_track(&self, headers: &mut HeaderMap) {
+        let Assignment { track, reason, .. } = self.assignment;
+        headers.append(X_SERIN_TRACK.clone(), HeaderValue::from_static(track.name()));
+        headers.append(X_SERIN_REASON.clone(), HeaderValue::from_static(reason));
+        if let Some(version) = &self.service.state.role(track).version {
+            headers.append(X_SERIN_VERSION.clone(), version.clone());
+        }
+    }
+
+    fn write_flags(&self, headers: &mut HeaderMap) {
+        let snapshot = &self.view.snapshot;
+        let context = Context {
+            id: self.identity.id.as_deref(),
+            user: self.identity.user.as_deref(),
+            groups: self.identity.groups.as_deref(),
+            environment: None,
+        };
+        let mut enabled = String::new();
+        for (index, exposed) in snapshot.flags.exposed.iter().enumerate() {
+            let on = exposed.flag.evaluate(&context).enabled;
+            if let Some(counters) = &snapshot.flags.counters {
+                counters.count(self.client.worker.index, index, on);
+            }
+            match snapshot.config.flags.style {
+                HeaderStyle::Each => drop(headers.append(exposed.header.clone(), if on { TRUE } else { FALSE })),
+                HeaderStyle::List if on => {
+                    let comma = if enabled.is_empty() { "" } else { ", " };
+                    enabled.push_str(comma);
+                    enabled.push_str(exposed.flag.name().as_str());
+                }
+                HeaderStyle::List => {}
+            }
+        }
+        if snapshot.config.flags.style == HeaderStyle::List
+            && let Ok(value) = HeaderValue::try_from(enabled)
+        {
+            headers.append(FEATURE_FLAGS.clone(), value);
+        }
+    }
+
+    fn write_origin(&self, headers: &mut HeaderMap) {
+        let peer = &self.client.peer_text;
+        // From strangers these are gone by now: what is here a trusted peer wrote.
+        match self.client.trusted.then(|| forwarded_for(headers)).flatten() {
+            Some(before) => {
+                let path = [before.as_bytes(), b", ", peer.as_bytes()].concat();
+                if let Ok(value) = HeaderValue::from_bytes(&path) {
+                    headers.insert(X_FORWARDED_FOR.clone(), value);
+                }
+            }
+            None => drop(headers.insert(X_FORWARDED_FOR.clone(), peer.clone())),
+        }
+        if !self.client.trusted || !headers.contains_key(&X_FORWARDED_PROTO) {
+            headers.insert(X_FORWARDED_PROTO.clone(), HeaderValue::from_static("http"));
+        }
+        if let Some(host) = self.parts.headers.get(http::header::HOST)
+            && (!self.client.trusted || !headers.contains_key(&X_FORWARDED_HOST))
+        {
+            headers.insert(X_FORWARDED_HOST.clone(), host.clone());
+        }
+    }
+}
+
+/// All X-Forwarded-For fields as one list.
+fn forwarded_for(headers: &HeaderMap) -> Option<String> {
+    let parts: Vec<&str> = headers.get_all(&X_FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok()).collect();
+    (!parts.is_empty()).then(|| parts.join(", "))
+}
+
+/// The nearest address in X-Forwarded-For that is no trusted peer, else the peer.
+fn client_address(client: &Client, headers: &HeaderMap) -> IpAddr {
+    if !client.trusted {
+        return client.peer;
+    }
+    let Some(list) = forwarded_for(headers) else { return client.peer };
+    let mut addresses = list.rsplit(',').map_while(|text| text.trim().parse::<IpAddr>().ok());
+    addresses.find(|address| !client.listener.trusted.contain(*address)).unwrap_or(client.peer)
+}
+
+fn assign(service: &ServiceView, identity: &Identity<'_>) -> Assignment {
+    let Some(canary) = &service.state.canary else {
+        return Assignment { word: None, bucket: None, track: Track::Stable, reason: "none" };
+    };
+    let word = canary.subject.word();
+    let bucket = identity.sticky.as_deref().map(|id| canary.salt.bucket(id));
+    let on_canary = match bucket {
+        Some(bucket) => word.reaches(bucket),
+        None => word.share() == Share::EVERYBODY,
+    };
+    let track = if on_canary { Track::Canary } else { Track::Stable };
+    let drawn = bucket.is_some() || on_canary;
+    Assignment { word: Some(word), bucket, track, reason: if drawn { "share" } else { "none" } }
+}
+
+fn is_ignored(ignore: &Ignore, head: &Head<'_>, headers: &HeaderMap) -> bool {
+    ignore.paths.iter().any(|path| path == head.target.path())
+        || (!ignore.user_agents.is_empty() && {
+            let agent = headers.get(USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+            ignore.user_agents.iter().any(|text| agent.contains(text.as_str()))
+        })
+}
+
+fn upload(client: &Client, view: &View, parts: &Parts, body: Incoming) -> Option<Rc<Upload>> {
+    if body.is_end_stream() {
+        return None;
+    }
+    let expects = parts.headers.get(EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+    let gate = expects.then(Gate::default);
+    let limit = view.snapshot.config.limits.body_bytes;
+    Some(Rc::new(Upload::new(body, limit, gate, Rc::clone(&view.protected), client.trusted)))
+}
+
+/// The app's answer, made fit for the client.
+async fn answer(
+    service: &Rc<ServiceView>,
+    answered: Answered,
+    mut exchange: Exchange,
+    minted: Option<String>,
+) -> Response<ResponseBody> {
+    let Answered { response, lease, server } = answered;
+    let (mut parts, incoming) = response.into_parts();
+    exchange.answered(parts.status, &parts.headers);
+    // hyper writes what the client speaks; an app's own version says nothing to it.
+    parts.version = Version::HTTP_11;
+    parts.extensions.clear();
+    let kept_for = headers::clean_answer(&mut parts.headers);
+    keep_from_shared_caches(service, &mut parts.headers, minted);
+    let body = if incoming.is_end_stream() {
+        exchange.finished();
+        let mut lease = Some(lease);
+        poll_fn(|cx| {
+            if let Some(lease) = lease.take() {
+                server.give_back(lease, kept_for, cx);
+            }
+            Poll::Ready(())
+        })
+        .await;
+        ResponseBody::Own(None)
+    } else {
+        let silence = service.state.config.timeouts.stream;
+        ResponseBody::Streaming(Streaming::new(incoming, lease, server, kept_for, exchange, silence))
+    };
+    Response::from_parts(parts, body)
+}
+
+/// One user's answer, and one user's cookie, are not for others.
+fn keep_from_shared_caches(service: &ServiceView, headers: &mut HeaderMap, minted: Option<String>) {
+    let splits = service.state.canary.as_ref().is_some_and(|canary| canary.subject.word().share().splits());
+    if let Some(minted) = minted
+        && !headers::shared_cacheable(headers)
+    {
+        let cookie = format!("{COOKIE_NAME}={minted}; Path=/; Max-Age=31536000; HttpOnly; SameSite=Lax");
+        if let Ok(value) = HeaderValue::try_from(cookie) {
+            headers.append(SET_COOKIE, value);
+        }
+    }
+    if splits {
+        headers::make_private(headers);
+    }
+}

@@ -1,0 +1,279 @@
+//! Which header fields pass, in which order they are removed and added (SPEC 2.3).
+//!
+//! The request for the app is built anew from the fields that pass, so the
+//! client's stays as it was for another attempt. What is injected comes last:
+//! nothing that a client writes can remove or replace it.
+
+use http::header::{
+    AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, COOKIE, EXPIRES, HOST, HeaderMap, HeaderName, HeaderValue,
+};
+
+use super::answer::Answer;
+use crate::telemetry::Refusal;
+
+pub(super) static X_SERIN_TRACK: HeaderName = HeaderName::from_static("x-serin-track");
+pub(super) static X_SERIN_VERSION: HeaderName = HeaderName::from_static("x-serin-version");
+pub(super) static X_SERIN_REASON: HeaderName = HeaderName::from_static("x-serin-reason");
+pub(super) static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+pub(super) static X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+pub(super) static X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+pub(super) static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(super) static FEATURE_FLAGS: HeaderName = HeaderName::from_static("feature-flags");
+
+/// Longest request id that is passed on.
+const REQUEST_ID_MAX: usize = 128;
+
+/// The names that only Serin may write.
+#[derive(Debug)]
+pub(super) struct Protected {
+    /// What flag headers begin with, folded.
+    prefix: Box<[u8]>,
+}
+
+/// Apps fold header names (`X_Feature_A`, `HTTP_X_FEATURE_A`): every byte that is
+/// no letter or digit is read as `-`. Names are in lower case already.
+fn fold(byte: u8) -> u8 {
+    if byte.is_ascii_alphanumeric() { byte.to_ascii_lowercase() } else { b'-' }
+}
+
+fn folded_starts(name: &[u8], prefix: &[u8]) -> bool {
+    name.len() >= prefix.len() && name.iter().zip(prefix).all(|(byte, expected)| fold(*byte) == *expected)
+}
+
+fn folded_is(name: &[u8], expected: &[u8]) -> bool {
+    name.len() == expected.len() && folded_starts(name, expected)
+}
+
+impl Protected {
+    pub(super) fn new(flag_prefix: &str) -> Self {
+        Self { prefix: flag_prefix.bytes().map(fold).collect() }
+    }
+
+    /// Whether a client may not write this name; more so where it is not trusted.
+    pub(super) fn covers(&self, name: &HeaderName, trusted: bool) -> bool {
+        let name = name.as_str().as_bytes();
+        let first = name[0];
+        if first != self.prefix[0] && first != b'x' && first != b'f' {
+            return false;
+        }
+        let serins =
+            folded_starts(name, &self.prefix) || folded_starts(name, b"x-serin-") || folded_is(name, b"feature-flags");
+        let forwarding =
+            || folded_starts(name, b"x-forwarded-") || folded_is(name, b"forwarded") || folded_is(name, b"x-real-ip");
+        serins || (!trusted && forwarding())
+    }
+}
+
+/// Fields of one connection only (RFC 9110 section 7.6.1).
+fn hop_by_hop(name: &HeaderName) -> bool {
+    matches!(name.as_str(), "connection" | "keep-alive" | "proxy-connection" | "transfer-encoding" | "te" | "upgrade")
+}
+
+/// The fields that a Connection field names; nearly always none.
+fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
+    let mut named = Vec::new();
+    for value in headers.get_all(CONNECTION) {
+        for token in value.as_bytes().split(|b| *b == b',').map(<[u8]>::trim_ascii) {
+            let option = token.eq_ignore_ascii_case(b"close") || token.eq_ignore_ascii_case(b"keep-alive");
+            if !option && let Ok(name) = HeaderName::from_bytes(token) {
+                named.push(name);
+            }
+        }
+    }
+    named
+}
+
+/// The fields that pass to the app, with room for those that are added.
+///
+/// # Errors
+/// Where Connection names a field that must not be lost on the way.
+pub(super) fn passing(
+    request: &HeaderMap,
+    protected: &Protected,
+    trusted: bool,
+    room: usize,
+) -> Result<HeaderMap, Answer> {
+    let named = named_by_connection(request);
+    if named.iter().any(|name| [HOST, CONTENT_LENGTH, COOKIE, AUTHORIZATION].contains(name)) {
+        return Err(Answer::Refused(Refusal::BadRequest, "Connection names a field that is not its own"));
+    }
+    let mut headers = HeaderMap::with_capacity(request.keys_len() + room);
+    for (name, value) in request {
+        if !hop_by_hop(name) && !protected.covers(name, trusted) && !named.contains(name) {
+            headers.append(name.clone(), value.clone());
+        }
+    }
+    Ok(headers)
+}
+
+/// A client's request id, where it is 1 to 128 of `[A-Za-z0-9._-]`.
+pub(super) fn valid_request_id(headers: &HeaderMap) -> Option<&HeaderValue> {
+    let value = headers.get(&X_REQUEST_ID)?;
+    let bytes = value.as_bytes();
+    let allowed = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
+    (!bytes.is_empty() && bytes.len() <= REQUEST_ID_MAX && bytes.iter().all(allowed)).then_some(value)
+}
+
+/// Removes from an answer what is not for the client. The value is how long the
+/// app keeps an idle connection, where it says so.
+pub(super) fn clean_answer(headers: &mut HeaderMap) -> Option<std::time::Duration> {
+    let kept_for = headers.get("keep-alive").and_then(keep_alive_timeout);
+    let mut gone = if headers.contains_key(CONNECTION) { named_by_connection(headers) } else { Vec::new() };
+    gone.extend(headers.keys().filter(|name| hop_by_hop(name) || serins_own(name)).cloned());
+    for name in gone {
+        headers.remove(name);
+    }
+    kept_for
+}
+
+/// Names by which Serin speaks: an app cannot use them towards clients.
+pub(super) fn serins_own(name: &HeaderName) -> bool {
+    let name = name.as_str().as_bytes();
+    matches!(name[0], b'x' | b's') && (folded_starts(name, b"x-serin-") || folded_is(name, b"serin-error"))
+}
+
+/// `timeout=N`: one second less, so that the app is never the first to close.
+fn keep_alive_timeout(value: &HeaderValue) -> Option<std::time::Duration> {
+    let seconds = value.to_str().ok()?.split(',').find_map(|part| part.trim().strip_prefix("timeout="))?;
+    Some(std::time::Duration::from_secs(seconds.trim().parse::<u64>().ok()?.saturating_sub(1)))
+}
+
+/// Whether shared caches may keep an answer by its own word (RFC 9111 section 3).
+pub(super) fn shared_cacheable(headers: &HeaderMap) -> bool {
+    let Some(control) = headers.get(CACHE_CONTROL) else { return headers.contains_key(EXPIRES) };
+    let Ok(control) = control.to_str() else { return true };
+    let has = |directive: &str| {
+        control.split(',').any(|part| part.split('=').next().unwrap_or_default().trim().eq_ignore_ascii_case(directive))
+    };
+    !has("private") && !has("no-store") && (has("public") || has("s-maxage") || has("max-age"))
+}
+
+/// While users are split, a shared cache must not hand one user's answer to another.
+pub(super) fn make_private(headers: &mut HeaderMap) {
+    let Some(control) = headers.get(CACHE_CONTROL).and_then(|value| value.to_str().ok()) else { return };
+    if !shared_cacheable(headers) {
+        return;
+    }
+    let shared =
+        |part: &&str| !part.eq_ignore_ascii_case("public") && !part.to_ascii_lowercase().starts_with("s-maxage");
+    let kept: Vec<&str> = control.split(',').map(str::trim).filter(shared).collect();
+    let text = std::iter::once("private").chain(kept).collect::<Vec<_>>().join(", ");
+    if let Ok(value) = HeaderValue::from_str(&text) {
+        headers.insert(CACHE_CONTROL, value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn name(text: &str) -> HeaderName {
+        HeaderName::from_bytes(text.as_bytes()).unwrap()
+    }
+
+    fn headers(fields: &[(&str, &str)]) -> HeaderMap {
+        fields.iter().map(|(n, v)| (name(n), HeaderValue::from_str(v).unwrap())).collect()
+    }
+
+    #[test]
+    fn protected_names_are_known_in_every_spelling() {
+        let protected = Protected::new("x-feature-");
+        let every = [
+            "x-feature-a",
+            "X_Feature_A",
+            "x.feature.a",
+            "x~feature-",
+            "feature-flags",
+            "Feature_Flags",
+            "x-serin-track",
+            "x_serin_force",
+            "X|Serin|Anything",
+        ];
+        for spelling in every {
+            assert!(protected.covers(&name(spelling), true), "{spelling}");
+        }
+        for forwarding in ["x-forwarded-for", "x_forwarded_proto", "forwarded", "x-real-ip", "X_Real_IP"] {
+            assert!(protected.covers(&name(forwarding), false), "{forwarding}");
+            assert!(!protected.covers(&name(forwarding), true), "{forwarding} of a trusted peer");
+        }
+        for other in ["x-features", "x-serin", "host", "accept", "x-request-id", "x-user-id", "forwarded-x"] {
+            assert!(!protected.covers(&name(other), false), "{other}");
+        }
+    }
+
+    #[test]
+    fn hop_by_hop_fields_and_those_that_connection_names_are_removed() {
+        let request = headers(&[
+            ("host", "a"),
+            ("connection", "close, X-Gone, x-serin-track"),
+            ("x-gone", "1"),
+            ("keep-alive", "5"),
+            ("te", "trailers"),
+            ("upgrade", "h2c"),
+            ("proxy-connection", "x"),
+            ("accept", "*/*"),
+            ("accept", "b"),
+        ]);
+        let passed = passing(&request, &Protected::new("x-feature-"), false, 4).unwrap();
+        let names: Vec<&str> = passed.keys().map(HeaderName::as_str).collect();
+        assert_eq!(names, ["host", "accept"]);
+        assert_eq!(passed.get_all("accept").iter().count(), 2);
+    }
+
+    #[test]
+    fn connection_cannot_name_what_the_request_means() {
+        for field in ["host", "Content-Length", "cookie", "authorization"] {
+            let request = headers(&[("host", "a"), ("connection", field)]);
+            assert!(passing(&request, &Protected::new("x-feature-"), false, 0).is_err(), "{field}");
+        }
+    }
+
+    #[test]
+    fn an_answer_loses_what_is_not_for_the_client() {
+        let mut answer = headers(&[
+            ("connection", "x-private"),
+            ("x-private", "1"),
+            ("keep-alive", "timeout=5, max=100"),
+            ("x-serin-outcome", "error"),
+            ("Serin_Error", "x"),
+            ("x-app", "1"),
+            ("server", "app"),
+        ]);
+        assert_eq!(clean_answer(&mut answer), Some(std::time::Duration::from_secs(4)));
+        let names: Vec<&str> = answer.keys().map(HeaderName::as_str).collect();
+        assert_eq!(names, ["x-app", "server"]);
+    }
+
+    #[test]
+    fn a_split_service_is_not_cached_for_others() {
+        for (given, expected) in [
+            ("public, max-age=60", "private, max-age=60"),
+            ("max-age=60", "private, max-age=60"),
+            ("s-maxage=5, public", "private"),
+            ("private, max-age=1", "private, max-age=1"),
+            ("no-store", "no-store"),
+            ("no-cache", "no-cache"),
+        ] {
+            let mut answer = headers(&[("cache-control", given)]);
+            make_private(&mut answer);
+            assert_eq!(answer.get(CACHE_CONTROL).unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn request_ids_are_passed_on_where_they_are_harmless() {
+        assert!(valid_request_id(&headers(&[("x-request-id", "a-B_9.z")])).is_some());
+        for wrong in ["", "a b", "a\"b", &"a".repeat(129)] {
+            assert!(valid_request_id(&headers(&[("x-request-id", wrong)])).is_none(), "{wrong:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_spelling_of_a_flag_header_passes(separators in prop::collection::vec("[-_.~|!#$%&'*+^`]", 3), rest in "[a-zA-Z0-9_-]{1,20}") {
+            let spelling = format!("X{}Feature{}{rest}", separators[0], separators[1]);
+            prop_assert!(Protected::new("x-feature-").covers(&name(&spelling), true));
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! The data plane: the way of a request from a client to an app server and back.
+//!
+//! Owns: client connections, header rules, identity, assignment, outcomes.
+//! Touches: the network, `decide`, `upstream`, `subject`, the current snapshot.
+//! It never calls `control`: it reads snapshots and reports to subjects.
+//!
+//! One thread a core with a runtime of its own; nothing on the request's way is
+//! shared between them or locked. The phases of a request, and what may fail:
+//!
+//! 1. `connection`: bytes become a head. Too slow: 408. Not HTTP: 400, 431.
+//! 2. `head`: what is ambiguous is refused (400, 413, 414).
+//! 3. `handler`: the service by host and path (404), then `identity`, the
+//!    bucket, the dial's word: an `Assignment`.
+//! 4. `headers`: what passes, then what is injected.
+//! 5. `attempt`: a connection, the request, the head of the answer (502, 504).
+//! 6. `body`: the answer as it comes.
+//! 7. `exchange`: the outcome, whichever way it ended.
+
+mod answer;
+mod attempt;
+mod body;
+mod connection;
+mod exchange;
+mod handler;
+mod head;
+mod headers;
+mod identity;
+mod io;
+mod timer;
+mod upload;
+mod view;
+mod waiting;
+mod worker;
+
+pub use identity::CookieKey;
+pub use worker::{Proxy, ProxyError, Shared};

@@ -1,0 +1,252 @@
+//! One worker: a thread, its runtime, its listeners, its view of the snapshot.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::net::{SocketAddr, TcpListener as StdListener};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use arc_swap::cache::Cache;
+use http::HeaderValue;
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::TcpListener;
+use tokio::task::LocalSet;
+
+use super::connection::serve;
+use super::identity::CookieKey;
+use super::view::{AppServers, View};
+use crate::clock;
+use crate::config::{Config, Listener};
+use crate::snapshot::Snapshot;
+use crate::telemetry::ProcessStats;
+
+/// Latencies are at most this old in metrics.
+const TICK: Duration = Duration::from_millis(250);
+/// How often accepting looks whether it may go on.
+const PAUSE: Duration = Duration::from_millis(20);
+const BACKLOG: i32 = 4096;
+
+/// What all workers share.
+#[derive(Clone)]
+pub struct Shared {
+    /// The current snapshot.
+    pub snapshot: Arc<ArcSwap<Snapshot>>,
+    /// Counts of the process.
+    pub stats: Arc<ProcessStats>,
+    /// The secret of the anonymous cookie.
+    pub key: CookieKey,
+}
+
+/// Why the proxy does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum ProxyError {
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address}")]
+    Listen {
+        /// Which one.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// A worker's thread cannot start.
+    #[error("cannot start a worker")]
+    Worker(#[source] io::Error),
+}
+
+/// Bound listeners, a set for each worker, ready to run.
+pub struct Proxy {
+    shared: Shared,
+    sets: Vec<Vec<(StdListener, Arc<Listener>)>>,
+    addresses: Vec<SocketAddr>,
+}
+
+impl Proxy {
+    /// Binds all listeners, for this many workers.
+    ///
+    /// # Errors
+    /// An address that cannot be listened on.
+    pub fn bind(config: &Config, workers: usize, shared: Shared) -> Result<Self, ProxyError> {
+        let mut sets: Vec<Vec<_>> = (0..workers).map(|_| Vec::new()).collect();
+        let mut addresses = Vec::new();
+        for listener in &config.listeners {
+            let listener = Arc::new(listener.clone());
+            // The first one may let the system choose a port; the others join it there.
+            let mut address = listener.address;
+            for set in &mut sets {
+                let socket = bind(address).map_err(|source| ProxyError::Listen { address, source })?;
+                address = socket.local_addr().map_err(|source| ProxyError::Listen { address, source })?;
+                set.push((socket, Arc::clone(&listener)));
+            }
+            addresses.push(address);
+        }
+        Ok(Self { shared, sets, addresses })
+    }
+
+    /// Where it listens, in the order of the configuration.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Starts a thread for each worker; they run as long as the process.
+    ///
+    /// # Errors
+    /// Where the system gives no more threads.
+    pub fn start(self) -> Result<(), ProxyError> {
+        for (index, listeners) in self.sets.into_iter().enumerate() {
+            let shared = self.shared.clone();
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(ProxyError::Worker)?;
+            std::thread::Builder::new()
+                .name(format!("serin-worker-{index}"))
+                .spawn(move || {
+                    let local = LocalSet::new();
+                    local.block_on(&runtime, run(index, shared, listeners));
+                })
+                .map_err(ProxyError::Worker)?;
+        }
+        Ok(())
+    }
+}
+
+/// A socket that shares its address with the other workers': the kernel spreads connections.
+fn bind(address: SocketAddr) -> io::Result<StdListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+async fn run(index: usize, shared: Shared, listeners: Vec<(StdListener, Arc<Listener>)>) {
+    let worker = Rc::new(Worker::new(index, shared));
+    let mut tasks = Vec::new();
+    for (socket, listener) in listeners {
+        match TcpListener::from_std(socket) {
+            Ok(socket) => tasks.push(tokio::task::spawn_local(accept(socket, listener, Rc::clone(&worker)))),
+            Err(error) => tracing::error!(%error, address = %listener.address, "a listener is lost"),
+        }
+    }
+    let mut ticks = tokio::time::interval(TICK);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        worker.view().flush();
+        worker.servers.borrow_mut().sweep(clock::now());
+    }
+}
+
+async fn accept(socket: TcpListener, listener: Arc<Listener>, worker: Rc<Worker>) {
+    loop {
+        // Over the limit, accepting pauses: the kernel's queue holds what comes.
+        while worker.stats.open() >= worker.view().snapshot.config.limits.connections as u64 {
+            tokio::time::sleep(PAUSE).await;
+        }
+        match socket.accept().await {
+            Ok((stream, peer)) => {
+                // Small heads and bodies must not wait for each other's acknowledgements.
+                let _ = stream.set_nodelay(true);
+                let open = Open::new(Rc::clone(&worker));
+                let (listener, worker) = (Arc::clone(&listener), Rc::clone(&worker));
+                tokio::task::spawn_local(async move {
+                    let _open = open;
+                    serve(stream, peer.ip(), listener, worker).await;
+                });
+            }
+            Err(error) => {
+                // Descriptors may be used up: without a pause this would spin.
+                tracing::warn!(%error, address = %listener.address, "cannot accept");
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+/// A connection that is counted as open, whichever way its task ends.
+struct Open(Rc<Worker>);
+
+impl Open {
+    fn new(worker: Rc<Worker>) -> Self {
+        worker.stats.connection_opened();
+        Self(worker)
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.stats.connection_closed();
+    }
+}
+
+/// What a worker has of its own.
+pub(super) struct Worker {
+    pub(super) index: usize,
+    pub(super) stats: Arc<ProcessStats>,
+    pub(super) key: CookieKey,
+    snapshots: RefCell<Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>>,
+    view: RefCell<Rc<View>>,
+    servers: RefCell<AppServers>,
+    ids: Cell<u64>,
+}
+
+impl Worker {
+    fn new(index: usize, shared: Shared) -> Self {
+        let Shared { snapshot, stats, key } = shared;
+        let mut servers = AppServers::default();
+        let view = View::new(snapshot.load_full(), index, None, &mut servers, &stats);
+        let mut seed = [0_u8; 8];
+        // Ids need to differ, not to be secret: without a source the index tells workers apart.
+        let _ = getrandom::fill(&mut seed);
+        Self {
+            index,
+            stats,
+            key,
+            snapshots: RefCell::new(Cache::new(snapshot)),
+            view: RefCell::new(Rc::new(view)),
+            servers: RefCell::new(servers),
+            ids: Cell::new(u64::from_le_bytes(seed) ^ index as u64),
+        }
+    }
+
+    /// The view of the current snapshot.
+    pub(super) fn view(&self) -> Rc<View> {
+        let mut snapshots = self.snapshots.borrow_mut();
+        let current = snapshots.load();
+        let view = self.view.borrow();
+        if Arc::ptr_eq(&view.snapshot, current) {
+            return Rc::clone(&view);
+        }
+        let mut servers = self.servers.borrow_mut();
+        let new = Rc::new(View::new(Arc::clone(current), self.index, Some(&view), &mut servers, &self.stats));
+        drop(view);
+        *self.view.borrow_mut() = Rc::clone(&new);
+        new
+    }
+
+    /// 128 bits that no other request has, as 32 hexadecimal digits.
+    pub(super) fn request_id(&self) -> HeaderValue {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let mut text = [0_u8; 32];
+        for half in text.chunks_mut(16) {
+            let mut bits = self.next_id();
+            for digit in half {
+                *digit = DIGITS[(bits & 15) as usize];
+                bits >>= 4;
+            }
+        }
+        // Hexadecimal digits are visible ASCII.
+        HeaderValue::from_bytes(&text).unwrap_or(HeaderValue::from_static("0"))
+    }
+
+    /// SplitMix64 (Steele, Lea, Flood 2014).
+    fn next_id(&self) -> u64 {
+        let state = self.ids.get().wrapping_add(0x9E37_79B9_7F4A_7C15);
+        self.ids.set(state);
+        let mixed = (state ^ (state >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        mixed ^ (mixed >> 31)
+    }
+}

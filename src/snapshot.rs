@@ -1,0 +1,197 @@
+//! What a request sees: routes, services, pools and flags as one immutable value.
+//!
+//! Owns: the shape that control publishes and the proxy reads. Touches: nothing.
+//! A request takes one snapshot and nobody ever sees half a change. Dials and
+//! ledgers are carried through all snapshots by identity.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use http::{HeaderName, HeaderValue};
+
+use crate::config::{self, Config, Host};
+use crate::decide::bucket::Salt;
+use crate::decide::flags::CompiledFlag;
+use crate::subject::{Subject, Track};
+use crate::telemetry::{FlagCounters, MergedLatency, PoolSeries, ServiceStats};
+
+/// Everything that the data plane knows.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// The configuration it came from.
+    pub config: Arc<Config>,
+    /// In the order of the configuration.
+    pub services: Vec<Arc<ServiceState>>,
+    /// Which of them a host and path lead to.
+    pub routes: Routes,
+    /// The flags that the app sees.
+    pub flags: Arc<FlagSet>,
+}
+
+/// A service with the roles that its pools have now.
+#[derive(Debug)]
+pub struct ServiceState {
+    /// Its configuration.
+    pub config: Arc<config::Service>,
+    /// Where everybody goes without a deployment.
+    pub stable: Role,
+    /// The deployment that runs.
+    pub canary: Option<Canary>,
+    /// Its counters, for as long as the process runs.
+    pub stats: Arc<ServiceStats>,
+}
+
+impl ServiceState {
+    /// The role of a track; the canary's while one runs.
+    pub fn role(&self, track: Track) -> &Role {
+        match (track, &self.canary) {
+            (Track::Canary, Some(canary)) => &canary.role,
+            _ => &self.stable,
+        }
+    }
+}
+
+/// A pool in a role.
+#[derive(Clone, Debug)]
+pub struct Role {
+    /// The index of the pool in the service's configuration.
+    pub pool: usize,
+    /// What the pool runs, where anybody said.
+    pub version: Option<HeaderValue>,
+    /// Its answers.
+    pub series: Arc<PoolSeries>,
+}
+
+/// A deployment as the data plane sees it.
+#[derive(Debug)]
+pub struct Canary {
+    /// Its pool.
+    pub role: Role,
+    /// Its dial, ledgers and judge.
+    pub subject: Arc<Subject>,
+    /// Whose buckets it draws.
+    pub salt: Salt,
+    /// Latencies of both tracks since it began.
+    pub latency: Arc<[MergedLatency; 2]>,
+}
+
+/// The flags that the app sees, compiled.
+#[derive(Debug, Default)]
+pub struct FlagSet {
+    /// In the order of their names.
+    pub exposed: Vec<ExposedFlag>,
+    /// How often each was on; as many as `exposed`.
+    pub counters: Option<Arc<FlagCounters>>,
+    /// Whether some answer depends on a bucket.
+    pub splits: bool,
+}
+
+/// A flag and its header.
+#[derive(Debug)]
+pub struct ExposedFlag {
+    /// What it means.
+    pub flag: CompiledFlag,
+    /// The header that tells the app.
+    pub header: HeaderName,
+}
+
+/// Which service a host and path lead to: longest prefix at segment bounds wins.
+#[derive(Debug, Default)]
+pub struct Routes {
+    /// The service that has everything, where it is the only one.
+    only: Option<usize>,
+    exact: HashMap<String, Paths>,
+    /// Longest suffix first.
+    suffixes: Vec<(String, Paths)>,
+    rest: Paths,
+}
+
+#[derive(Debug, Default)]
+struct Paths(Vec<(String, usize)>);
+
+impl Paths {
+    fn add(&mut self, path: &str, service: usize) {
+        self.0.push((path.to_owned(), service));
+        self.0.sort_by_key(|(path, _)| std::cmp::Reverse(path.len()));
+    }
+
+    fn find(&self, path: &str) -> Option<usize> {
+        let within = |prefix: &str| {
+            prefix == "/" || path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        self.0.iter().find(|(prefix, _)| within(prefix)).map(|(_, service)| *service)
+    }
+}
+
+impl Routes {
+    /// The routes of a configuration.
+    pub fn new(services: &[config::Service]) -> Self {
+        let mut routes = Self::default();
+        for (index, service) in services.iter().enumerate() {
+            if service.hosts.is_empty() {
+                routes.rest.add(&service.path, index);
+            }
+            for host in &service.hosts {
+                match host {
+                    Host::Exact(name) => routes.exact.entry(name.clone()).or_default().add(&service.path, index),
+                    Host::Suffix(suffix) => match routes.suffixes.iter_mut().find(|(own, _)| own == suffix) {
+                        Some((_, paths)) => paths.add(&service.path, index),
+                        None => {
+                            let mut paths = Paths::default();
+                            paths.add(&service.path, index);
+                            routes.suffixes.push((suffix.clone(), paths));
+                        }
+                    },
+                }
+            }
+        }
+        routes.suffixes.sort_by_key(|(suffix, _)| std::cmp::Reverse(suffix.len()));
+        let takes_all = |service: &config::Service| service.hosts.is_empty() && service.path == "/";
+        routes.only = (services.len() == 1 && takes_all(&services[0])).then_some(0);
+        routes
+    }
+
+    /// The only service, where it takes everything.
+    pub fn only(&self) -> Option<usize> {
+        self.only
+    }
+
+    /// The service of a host (lower case, without port and trailing dot) and a decoded path.
+    pub fn find(&self, host: &str, path: &str) -> Option<usize> {
+        let exact = self.exact.get(host).and_then(|paths| paths.find(path));
+        let suffix = || {
+            let fits = |(suffix, _): &&(String, Paths)| host.len() > suffix.len() && host.ends_with(suffix.as_str());
+            self.suffixes.iter().filter(fits).find_map(|(_, paths)| paths.find(path))
+        };
+        exact.or_else(suffix).or_else(|| self.rest.find(path))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    #[test]
+    fn the_most_specific_service_wins() {
+        let text = "
+listen: 127.0.0.1:0
+services:
+  rest: { pools: { a: { endpoints: http://a } }, stable: a }
+  shop: { match: { hosts: [shop.example.com, '*.shop.example.com'] }, pools: { a: { endpoints: http://a } }, stable: a }
+  api: { match: { hosts: shop.example.com, path: /api/ }, pools: { a: { endpoints: http://a } }, stable: a }
+  eu: { match: { hosts: '*.eu.shop.example.com' }, pools: { a: { endpoints: http://a } }, stable: a }
+";
+        let config = config::from_text(text, Path::new("t")).unwrap();
+        let routes = Routes::new(&config.services);
+        let find = |host, path| routes.find(host, path).map(|index| config.services[index].name.as_str());
+        assert_eq!(find("shop.example.com", "/"), Some("shop"));
+        assert_eq!(find("shop.example.com", "/api"), Some("api"));
+        assert_eq!(find("shop.example.com", "/api/x"), Some("api"));
+        assert_eq!(find("shop.example.com", "/apix"), Some("shop"));
+        assert_eq!(find("a.b.shop.example.com", "/"), Some("shop"));
+        assert_eq!(find("x.eu.shop.example.com", "/"), Some("eu"));
+        assert_eq!(find("elsewhere", "/"), Some("rest"));
+        assert_eq!(routes.only(), None);
+    }
+}

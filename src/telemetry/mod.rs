@@ -1,0 +1,14 @@
+//! What is counted, and how it is told.
+//!
+//! Owns: counters, latency histograms, the metrics text. Touches: nothing but
+//! memory. Units: base units in metrics (seconds), microseconds inside.
+//! Counters have one writer each, a worker; the sums are made at scrape time.
+//! Label values come from configuration and state, never from requests.
+
+mod latency;
+mod outcome;
+mod stats;
+
+pub use latency::{LocalLatency, MergedLatency};
+pub use outcome::{ErrorKind, OutcomeKind};
+pub use stats::{FlagCounters, PoolSeries, ProcessStats, Refusal, ServiceStats};

@@ -1,0 +1,116 @@
+//! An app server as one worker sees it: its idle connections.
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http_body::Body;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+
+use super::connect::{ConnectError, Heard, connect};
+use super::lease::Lease;
+use crate::clock;
+use crate::config;
+use crate::decide::time::Moment;
+use crate::telemetry::ProcessStats;
+
+/// How many connections are kept idle, and for how long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IdleLimits {
+    /// Kept idle.
+    pub count: usize,
+    /// For how long; less where the app says so.
+    pub span: Duration,
+}
+
+/// One app server, for one worker.
+pub struct Endpoint<B: Body + 'static> {
+    address: config::Endpoint,
+    limits: IdleLimits,
+    /// Last in, first out: what was used last is the least likely to be closed.
+    idle: RefCell<Vec<Idle<B>>>,
+    stats: Arc<ProcessStats>,
+}
+
+struct Idle<B: Body + 'static> {
+    lease: Lease<B>,
+    until: Moment,
+}
+
+impl<B> Endpoint<B>
+where
+    B: Body + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    /// An app server without connections.
+    pub fn new(address: config::Endpoint, limits: IdleLimits, stats: Arc<ProcessStats>) -> Self {
+        Self { address, limits, idle: RefCell::new(Vec::new()), stats }
+    }
+
+    /// An idle connection that still lives.
+    pub async fn idle(&self) -> Option<Lease<B>> {
+        poll_fn(|cx| Poll::Ready(self.take_idle(cx))).await
+    }
+
+    fn take_idle(&self, cx: &mut Context<'_>) -> Option<Lease<B>> {
+        let now = clock::now();
+        loop {
+            // Not held while the connection is looked at: its end may drop a lease.
+            let Idle { mut lease, until } = self.idle.borrow_mut().pop()?;
+            if now < until && lease.alive(cx) {
+                return Some(lease);
+            }
+        }
+    }
+
+    /// A new connection.
+    ///
+    /// # Errors
+    /// Where there is none in time.
+    pub async fn connect(&self, within: Duration) -> Result<Lease<B>, ConnectError> {
+        let stream = connect(&self.address, within).await?;
+        self.stats.upstream_connected();
+        let heard = Arc::new(AtomicBool::new(false));
+        let io = TokioIo::new(Heard::new(stream, Arc::clone(&heard)));
+        let (sender, connection) = http1::Builder::new()
+            .handshake(io)
+            .await
+            .map_err(|error| ConnectError::Failed(std::io::Error::other(error)))?;
+        Ok(Lease::new(sender, connection, heard))
+    }
+
+    /// Takes a connection back after the last byte of an answer; closes it where it
+    /// cannot be used again.
+    pub fn give_back(&self, mut lease: Lease<B>, kept_for: Option<Duration>, cx: &mut Context<'_>) {
+        lease.kept_for = kept_for.or(lease.kept_for);
+        let span = lease.kept_for.map_or(self.limits.span, |kept| kept.min(self.limits.span));
+        if span.is_zero() || self.limits.count == 0 || !lease.ready(cx) {
+            return;
+        }
+        let until = clock::now() + span;
+        let mut idle = self.idle.borrow_mut();
+        if idle.len() < self.limits.count {
+            idle.push(Idle { lease, until });
+        }
+    }
+
+    /// Closes what has been idle for too long; the oldest are first.
+    pub fn sweep(&self, now: Moment) {
+        let closed: Vec<Idle<B>> = {
+            let mut idle = self.idle.borrow_mut();
+            let live = idle.iter().position(|entry| entry.until > now).unwrap_or(idle.len());
+            idle.drain(..live).collect()
+        };
+        drop(closed);
+    }
+
+    /// Its address.
+    pub fn address(&self) -> &config::Endpoint {
+        &self.address
+    }
+}

@@ -1,0 +1,152 @@
+//! A connection on loan to one request.
+
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use http::{Request, Response};
+use http_body::Body;
+use hyper::body::Incoming;
+use hyper::client::conn::http1::{Connection, SendRequest};
+use hyper_util::rt::TokioIo;
+
+use super::connect::Heard;
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// A connection on loan to one request. Dropped, it is closed; handed back to its
+/// endpoint after the last byte, it is used again.
+pub struct Lease<B: Body + 'static> {
+    sender: SendRequest<B>,
+    /// Driven by whoever holds the lease; gone once it has ended or has a task of its own.
+    connection: Option<Box<Connection<TokioIo<Heard>, B>>>,
+    heard: Arc<AtomicBool>,
+    reused: bool,
+    /// How long the app keeps it open, where the app said so.
+    pub(super) kept_for: Option<Duration>,
+}
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub struct SendError<B> {
+    /// What hyper says.
+    pub error: hyper::Error,
+    /// The request, where not a byte of it was sent.
+    pub unsent: Option<Request<B>>,
+}
+
+impl<B> Lease<B>
+where
+    B: Body + 'static,
+    B::Data: Send,
+    B::Error: Into<BoxError>,
+{
+    pub(super) fn new(
+        sender: SendRequest<B>,
+        connection: Connection<TokioIo<Heard>, B>,
+        heard: Arc<AtomicBool>,
+    ) -> Self {
+        Self { sender, connection: Some(Box::new(connection)), heard, reused: false, kept_for: None }
+    }
+
+    /// Sends a request and waits for the head of its answer. `between` is asked after
+    /// each look at the connection: `Ready` ends the waiting with its value, and it says
+    /// whether the connection has to be looked at once more.
+    ///
+    /// # Errors
+    /// With the connection's error; the inner one is `between`'s.
+    pub async fn send<T>(
+        &mut self,
+        request: Request<B>,
+        mut between: impl FnMut(&mut Context<'_>) -> Poll<Between<T>>,
+    ) -> Result<Result<Response<Incoming>, SendError<B>>, T> {
+        self.heard.store(false, Ordering::Relaxed);
+        let Self { sender, connection, .. } = self;
+        let mut answer = pin!(sender.try_send_request(request));
+        poll_fn(|cx| {
+            loop {
+                drive(connection, cx);
+                // Only the connection that this task drives can answer: a waker of the
+                // answer's own would wake the task once more for nothing.
+                let mut unwoken = Context::from_waker(Waker::noop());
+                if let Poll::Ready(answer) = answer.as_mut().poll(&mut unwoken) {
+                    let answer = answer
+                        .map_err(|mut failed| SendError { unsent: failed.take_message(), error: failed.into_error() });
+                    return Poll::Ready(Ok(answer));
+                }
+                match between(cx) {
+                    Poll::Ready(Between::LookAgain) => {}
+                    Poll::Ready(Between::End(value)) => return Poll::Ready(Err(value)),
+                    Poll::Pending => return Poll::Pending,
+                }
+            }
+        })
+        .await
+    }
+
+    /// Moves bytes in both directions as far as they go now.
+    pub fn drive(&mut self, cx: &mut Context<'_>) {
+        drive(&mut self.connection, cx);
+    }
+
+    /// Gives the connection a task of its own: the answer has begun while the request's
+    /// body is still under way, and neither may wait for the other.
+    pub fn detach(&mut self) {
+        if let Some(connection) = self.connection.take() {
+            tokio::task::spawn_local(async move {
+                // Its error reaches the request through the body.
+                let _ = connection.await;
+            });
+        }
+    }
+
+    /// Whether it served another request before.
+    pub fn reused(&self) -> bool {
+        self.reused
+    }
+
+    /// Whether the app has sent a byte since the request was sent.
+    pub fn heard(&self) -> bool {
+        self.heard.load(Ordering::Relaxed)
+    }
+
+    /// Whether it can take another request now.
+    pub(super) fn ready(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.connection.is_some() && !self.sender.is_ready() {
+            self.drive(cx);
+        }
+        self.connection.is_some() && self.sender.is_ready()
+    }
+
+    /// A look at an idle connection: still there, and silent?
+    pub(super) fn alive(&mut self, cx: &mut Context<'_>) -> bool {
+        self.drive(cx);
+        self.reused = true;
+        self.connection.is_some() && self.sender.is_ready()
+    }
+}
+
+/// What happens while a request waits for its answer.
+#[derive(Debug)]
+pub enum Between<T> {
+    /// Something has changed: look at the connection again.
+    LookAgain,
+    /// No more waiting.
+    End(T),
+}
+
+fn drive<B>(connection: &mut Option<Box<Connection<TokioIo<Heard>, B>>>, cx: &mut Context<'_>)
+where
+    B: Body + 'static,
+    B::Data: Send,
+    B::Error: Into<BoxError>,
+{
+    if let Some(running) = connection
+        && Pin::new(&mut **running).poll(cx).is_ready()
+    {
+        *connection = None;
+    }
+}
