@@ -1,10 +1,34 @@
 //! Serin: a reverse proxy for progressive delivery.
+//!
+//! The modules in the order a request meets them:
+//!
+//! - [`proxy`]: client connections, header rules, identity, assignment, outcomes;
+//!   its header tells the life of a request, phase by phase.
+//! - [`snapshot`]: what a request sees: routes, pools, flags, one immutable value.
+//! - [`upstream`]: connections to app servers.
+//! - [`subject`]: where proxy and control meet: dial, ledgers, judge.
+//! - [`decide`]: the pure core: buckets, flags, guard, rollout.
+//! - [`telemetry`]: counters, histograms, the metrics text.
+//! - [`control`]: deployments, flags, the only writer of snapshots.
+//! - [`store`]: what survives a restart.
+//! - [`admin`]: the JSON API; [`cli`]: words for people; [`config`]: the YAML.
+//! - [`server`]: all of it, started in order; [`clock`]: what time it is.
+//!
+//! Arrows point one way: the shell uses the core, the core uses nothing of the
+//! shell, and `proxy` never calls `control`. `tests/architecture.rs` holds this.
 #![forbid(unsafe_code)]
+
+pub mod admin;
+pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod control;
 pub mod decide;
+mod demo;
 pub mod proxy;
+pub mod server;
 pub mod snapshot;
+pub mod store;
 pub mod subject;
 pub mod telemetry;
 pub mod upstream;

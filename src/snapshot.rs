@@ -39,6 +39,8 @@ pub struct ServiceState {
     pub canary: Option<Canary>,
     /// Its counters, for as long as the process runs.
     pub stats: Arc<ServiceStats>,
+    /// The answers of the current and the previous roles.
+    pub series: Vec<Arc<PoolSeries>>,
 }
 
 impl ServiceState {
@@ -73,6 +75,8 @@ pub struct Canary {
     pub salt: Salt,
     /// Latencies of both tracks since it began.
     pub latency: Arc<[MergedLatency; 2]>,
+    /// The stage it is in, from 0; the number of stages in the bake.
+    pub stage: usize,
 }
 
 /// The flags that the app sees, compiled.

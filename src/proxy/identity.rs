@@ -214,7 +214,8 @@ mod tests {
     fn a_made_up_cookie_counts_as_none() {
         let config = config();
         let made_up = format!("serin_id={:032x}.{:016x}", 5, 6);
-        let identity = identifier(&config).identify(&headers(&[("cookie", &made_up)]));
+        let fields = headers(&[("cookie", &made_up)]);
+        let identity = identifier(&config).identify(&fields);
         let minted = identity.minted.expect("a new one is made");
         assert_eq!(identity.id.as_deref(), Some(&minted[..32]));
         assert_ne!(identity.id, Some(Cow::Owned(format!("{:032x}", 5))));
@@ -223,9 +224,10 @@ mod tests {
     #[test]
     fn no_cookie_is_made_where_nobody_needs_one_nor_for_a_pages_images() {
         let config = config();
-        let unneeded = Identifier { needed: false, ..identifier(&config) }.identify(&HeaderMap::new());
+        let (none, image) = (HeaderMap::new(), headers(&[("sec-fetch-dest", "image")]));
+        let unneeded = Identifier { needed: false, ..identifier(&config) }.identify(&none);
         assert!(unneeded.id.is_none() && unneeded.minted.is_none());
-        let image = identifier(&config).identify(&headers(&[("sec-fetch-dest", "image")]));
+        let image = identifier(&config).identify(&image);
         assert!(image.id.is_none() && image.minted.is_none());
     }
 

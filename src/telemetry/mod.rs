@@ -5,10 +5,12 @@
 //! Counters have one writer each, a worker; the sums are made at scrape time.
 //! Label values come from configuration and state, never from requests.
 
+mod exposition;
 mod latency;
 mod outcome;
 mod stats;
 
+pub use exposition::{FlagGauge, Format, Scrape};
 pub use latency::{LocalLatency, MergedLatency};
 pub use outcome::{ErrorKind, OutcomeKind};
 pub use stats::{FlagCounters, PoolSeries, ProcessStats, Refusal, ServiceStats};

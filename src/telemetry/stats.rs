@@ -1,6 +1,8 @@
 //! Counters with one writer each.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use super::latency::MergedLatency;
 use super::outcome::OutcomeKind;
@@ -42,13 +44,14 @@ impl Rows {
 pub struct ServiceStats {
     outcomes: [Rows; 2],
     latency: [MergedLatency; 2],
+    rollbacks: Mutex<BTreeMap<&'static str, u64>>,
 }
 
 impl ServiceStats {
     /// Nothing yet.
     pub fn new(workers: usize) -> Self {
         let rows = || Rows::new(workers, OutcomeKind::ALL.len());
-        Self { outcomes: [rows(), rows()], latency: Default::default() }
+        Self { outcomes: [rows(), rows()], latency: Default::default(), rollbacks: Mutex::default() }
     }
 
     /// Counts an outcome.
@@ -59,6 +62,17 @@ impl ServiceStats {
     /// How often.
     pub fn outcomes(&self, track: Track, kind: OutcomeKind) -> u64 {
         self.outcomes[track.index()].sum(kind.index())
+    }
+
+    /// Counts a rollback by this rule.
+    pub fn count_rollback(&self, rule: &'static str) {
+        *self.rollbacks.lock().unwrap_or_else(PoisonError::into_inner).entry(rule).or_default() += 1;
+    }
+
+    /// Rollbacks by rule.
+    pub fn rollbacks(&self) -> Vec<(&'static str, u64)> {
+        let rollbacks = self.rollbacks.lock().unwrap_or_else(PoisonError::into_inner);
+        rollbacks.iter().map(|(rule, count)| (*rule, *count)).collect()
     }
 
     /// The latencies of a track.

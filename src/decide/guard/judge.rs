@@ -232,6 +232,11 @@ impl Judge {
         self.verdict
     }
 
+    /// What the operator asked of the guard.
+    pub fn plan(&self) -> GuardPlan {
+        self.plan
+    }
+
     /// The stage's rule.
     pub fn rule(&self) -> StageRule {
         self.rule

@@ -1,0 +1,21 @@
+//! Where texts for people leave the program.
+#![allow(clippy::print_stdout, clippy::print_stderr)] // This is where they are allowed.
+
+use std::error::Error;
+use std::io::Write;
+
+/// A line on standard output; a reader that has gone away is no error of ours.
+pub(crate) fn line(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = writeln!(out, "{text}").and_then(|()| out.flush());
+}
+
+/// An error with its causes on standard error.
+pub(crate) fn error(error: &dyn Error) {
+    eprintln!("serin: {error}");
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        eprintln!("  because {error}");
+        cause = error.source();
+    }
+}

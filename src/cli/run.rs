@@ -1,0 +1,52 @@
+//! `run` and `check`.
+
+use std::path::Path;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+use super::CliError;
+use super::output::line;
+use crate::config;
+use crate::server::Server;
+
+pub(super) fn run(file: &Path) -> Result<(), CliError> {
+    log_to_stderr();
+    let config = config::load(file)?;
+    let server = Server::start(config)?;
+    for address in server.addresses() {
+        tracing::info!(%address, "listening");
+    }
+    tracing::info!(address = %server.admin(), "admin API");
+    wait_for_the_end()?;
+    tracing::info!("ending");
+    Ok(())
+}
+
+pub(super) fn check(file: &Path) -> Result<(), CliError> {
+    let config = config::load(file)?;
+    let services = config.services.len();
+    let word = if services == 1 { "service" } else { "services" };
+    line(&format!("{}: fine, {services} {word}", file.display()));
+    Ok(())
+}
+
+/// Errors and events; `SERIN_LOG=debug` says more.
+fn log_to_stderr() {
+    let filter = EnvFilter::try_from_env("SERIN_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+}
+
+fn wait_for_the_end() -> Result<(), CliError> {
+    let failed = |source| CliError::System { doing: "cannot wait for signals", source };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+    runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        Ok(())
+    })
+}

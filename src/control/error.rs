@@ -1,0 +1,50 @@
+//! Why control says no.
+
+/// Why a command was not carried out.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ControlError {
+    /// There is no such thing.
+    #[error("{what} `{name}` does not exist")]
+    NotFound {
+        /// What kind of thing.
+        what: &'static str,
+        /// Its name.
+        name: String,
+    },
+    /// The command itself is wrong.
+    #[error("{detail}")]
+    Invalid {
+        /// Which part of it; empty: the whole.
+        field: String,
+        /// What was found, and what is allowed.
+        detail: String,
+    },
+    /// It makes no sense now.
+    #[error("{detail}")]
+    Conflict {
+        /// For programs.
+        code: &'static str,
+        /// For people.
+        detail: String,
+    },
+    /// It goes past a limit of the configuration.
+    #[error("{detail}")]
+    TooMuch {
+        /// For programs.
+        code: &'static str,
+        /// For people.
+        detail: String,
+    },
+    /// It was carried out, but is not on disk.
+    #[error("the change is in force but could not be written: {0}")]
+    NotDurable(String),
+    /// Control has ended.
+    #[error("the process is ending")]
+    Ended,
+}
+
+impl ControlError {
+    pub(super) fn invalid(field: &str, detail: impl Into<String>) -> Self {
+        Self::Invalid { field: field.to_owned(), detail: detail.into() }
+    }
+}

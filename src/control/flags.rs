@@ -1,0 +1,213 @@
+//! Flags: set, changed, deleted, evaluated.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::controller::Controller;
+use super::error::ControlError;
+use crate::clock;
+use crate::config::Expose;
+use crate::decide::bucket::Share;
+use crate::decide::flags::{CompiledFlag, Context, Evaluation, Flag, FlagName, ForcedValue, Reason, RuleKind};
+
+/// No more flags than this are kept.
+const FLAGS_MAX: usize = 10_000;
+
+/// Who a flag is evaluated for, by an API call.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct EvaluationContext {
+    /// The user's id.
+    pub user_id: Option<String>,
+    /// The session's id, where there is no user.
+    pub session_id: Option<String>,
+    /// Groups, comma separated.
+    pub group_id: Option<String>,
+    /// Another environment than the configured one.
+    pub environment: Option<String>,
+}
+
+/// The guide's result.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FlagEvaluation {
+    /// Which flag.
+    pub flag_name: String,
+    /// On or off.
+    pub enabled: bool,
+    /// Why.
+    pub reason: Reason,
+    /// The rule that decided.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rule_matched: Option<RuleKind>,
+}
+
+/// What changes of a flag; the rest stays.
+pub type FlagPatch = Map<String, Value>;
+
+impl Controller {
+    /// All flags.
+    pub fn all_flags(&self) -> Vec<Flag> {
+        self.flags.flags.values().cloned().collect()
+    }
+
+    /// One flag.
+    ///
+    /// # Errors
+    /// Where there is none.
+    pub fn flag(&self, name: &str) -> Result<Flag, ControlError> {
+        self.flags.flags.get(name).cloned().ok_or_else(|| unknown(name))
+    }
+
+    /// Sets a flag: its fields as the guide has them, without name and times.
+    ///
+    /// # Errors
+    /// A field that is wrong, or a flag that goes past a limit.
+    pub fn set_flag(&mut self, name: &str, mut fields: FlagPatch) -> Result<Flag, ControlError> {
+        let name = FlagName::new(name).map_err(|error| ControlError::invalid("name", error.to_string()))?;
+        if let Some(other) = fields.get("name").filter(|given| given.as_str() != Some(name.as_str())) {
+            return Err(ControlError::invalid("name", format!("the path names `{name}`, the body {other}")));
+        }
+        let created = self.flags.flags.get(name.as_str()).map(|flag| flag.created_at.clone());
+        let now = clock::rfc3339();
+        fields.insert("name".to_owned(), Value::from(name.as_str()));
+        fields.insert("createdAt".to_owned(), Value::from(created.unwrap_or_else(|| now.clone())));
+        fields.insert("updatedAt".to_owned(), Value::from(now));
+        self.store(parse(fields)?)
+    }
+
+    /// Changes some fields of a flag. A rollout percentage out of range is clamped, as in the guide.
+    ///
+    /// # Errors
+    /// No such flag, or a field that is wrong.
+    pub fn patch_flag(&mut self, name: &str, patch: FlagPatch) -> Result<Flag, ControlError> {
+        let Ok(Value::Object(mut fields)) = serde_json::to_value(self.flag(name)?) else {
+            return Err(ControlError::invalid("", "the flag cannot be read"));
+        };
+        for fixed in ["name", "createdAt", "updatedAt"] {
+            if patch.contains_key(fixed) {
+                return Err(ControlError::invalid(fixed, format!("`{fixed}` cannot be changed")));
+            }
+        }
+        for (key, mut value) in patch {
+            if let ("rolloutPercentage", Some(percent)) = (key.as_str(), value.as_f64()) {
+                value = serde_json::to_value(Share::clamped(percent)).unwrap_or(value);
+            }
+            fields.insert(key, value);
+        }
+        fields.insert("updatedAt".to_owned(), Value::from(clock::rfc3339()));
+        self.store(parse(fields)?)
+    }
+
+    /// Deletes a flag.
+    ///
+    /// # Errors
+    /// Where there is none.
+    pub fn delete_flag(&mut self, name: &str) -> Result<Flag, ControlError> {
+        let flag = self.flags.flags.remove(name).ok_or_else(|| unknown(name))?;
+        self.flags_changed();
+        Ok(flag)
+    }
+
+    /// Evaluates a flag for somebody.
+    pub fn evaluate_flag(&self, name: &str, context: &EvaluationContext) -> FlagEvaluation {
+        let id = context.user_id.as_deref().or(context.session_id.as_deref()).filter(|id| !id.is_empty());
+        let context = Context {
+            id,
+            user: context.user_id.as_deref(),
+            groups: context.group_id.as_deref(),
+            environment: context.environment.as_deref(),
+        };
+        let flag = self.flags.flags.get(name);
+        let result = flag.map_or(Evaluation::UNKNOWN, |flag| self.compile(flag).evaluate(&context));
+        FlagEvaluation {
+            flag_name: name.to_owned(),
+            enabled: result.enabled,
+            reason: result.reason,
+            rule_matched: result.rule_matched,
+        }
+    }
+
+    pub(super) fn compile(&self, flag: &Flag) -> CompiledFlag {
+        let settings = &self.config.flags;
+        let variable = format!("{}{}", settings.environment_prefix, flag.name.as_variable_part());
+        let forced = self.variables.get(&variable).and_then(|text| ForcedValue::parse(text));
+        CompiledFlag::new(flag, &self.config.environment, settings.environment_rules, forced)
+    }
+
+    fn store(&mut self, flag: Flag) -> Result<Flag, ControlError> {
+        let replaced = self.flags.flags.insert(flag.name.clone(), flag.clone());
+        if let Err(error) = self.check_limits(&flag) {
+            match replaced {
+                Some(before) => drop(self.flags.flags.insert(flag.name, before)),
+                None => drop(self.flags.flags.remove(flag.name.as_str())),
+            }
+            return Err(error);
+        }
+        self.flags_changed();
+        Ok(flag)
+    }
+
+    /// What headers cost is known when a flag is written: nothing is dropped at request time.
+    fn check_limits(&self, written: &Flag) -> Result<(), ControlError> {
+        let too_much = |code, detail| Err(ControlError::TooMuch { code, detail });
+        if self.flags.flags.len() > FLAGS_MAX {
+            return too_much("tooManyFlags", format!("at most {FLAGS_MAX} flags are kept"));
+        }
+        let header = written.name.as_header_part();
+        let twin = |name: &&FlagName| **name != written.name && name.as_header_part() == header;
+        if let Some(twin) = self.flags.flags.keys().find(twin) {
+            return too_much("sameHeader", format!("`{}` and `{twin}` would be the same header", written.name));
+        }
+        let settings = &self.config.flags;
+        let exposed: Vec<&FlagName> = self.exposed_names().collect();
+        let bytes: usize = exposed.iter().map(|name| settings.prefix.len() + name.as_str().len() + "false".len()).sum();
+        if exposed.len() > settings.max_count {
+            let detail = format!("flags.headers.maxCount is {}: this flag would be one more", settings.max_count);
+            return too_much("tooManyHeaders", detail);
+        }
+        if bytes > settings.max_bytes {
+            let limit = settings.max_bytes;
+            return too_much("headersTooLarge", format!("flags.headers.maxBytes is {limit}: they would have {bytes}"));
+        }
+        Ok(())
+    }
+
+    /// The flags that the app sees, in the order of their names.
+    pub(super) fn exposed_names(&self) -> impl Iterator<Item = &FlagName> {
+        let exposed = |name: &&FlagName| match &self.config.flags.expose {
+            Expose::All => true,
+            Expose::Names(names) => names.contains(name),
+        };
+        self.flags.flags.keys().filter(exposed)
+    }
+
+    fn flags_changed(&mut self) {
+        self.flags.version += 1;
+        self.flags.last_updated = clock::rfc3339();
+        self.changed.flags = true;
+        self.publish();
+    }
+}
+
+fn unknown(name: &str) -> ControlError {
+    ControlError::NotFound { what: "flag", name: name.to_owned() }
+}
+
+/// A flag out of its fields; the field that is wrong is named.
+fn parse(fields: FlagPatch) -> Result<Flag, ControlError> {
+    if let Some(value) = fields.get("rolloutPercentage") {
+        let share = serde_json::from_value::<Share>(value.clone());
+        share.map_err(|error| ControlError::invalid("rolloutPercentage", error.to_string()))?;
+    }
+    for (index, rule) in fields.get("rules").and_then(Value::as_array).into_iter().flatten().enumerate() {
+        let rule = serde_json::from_value::<crate::decide::flags::Rule>(rule.clone());
+        rule.map_err(|error| ControlError::invalid(&format!("rules[{index}]"), error.to_string()))?;
+    }
+    serde_json::from_value(Value::Object(fields)).map_err(|error| {
+        let text = error.to_string();
+        // serde names a missing or wrong field in backticks.
+        let field = text.split('`').nth(1).unwrap_or_default().to_owned();
+        ControlError::Invalid { field, detail: text }
+    })
+}

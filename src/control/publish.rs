@@ -1,0 +1,86 @@
+//! From control's state to the snapshot that the data plane reads.
+
+use std::sync::Arc;
+
+use http::{HeaderName, HeaderValue};
+
+use super::controller::Controller;
+use super::service::ServiceControl;
+use crate::config::Config;
+use crate::snapshot::{Canary, ExposedFlag, FlagSet, Role, Routes, ServiceState, Snapshot};
+use crate::subject::Track;
+use crate::telemetry::FlagCounters;
+
+/// A snapshot without services.
+pub(super) fn empty(config: &Arc<Config>) -> Snapshot {
+    Snapshot { config: Arc::clone(config), services: Vec::new(), routes: Routes::default(), flags: Arc::default() }
+}
+
+pub(super) fn snapshot(controller: &mut Controller) -> Snapshot {
+    let flags = Arc::new(flags(controller));
+    let services = controller.services.iter_mut().map(|service| Arc::new(state(service))).collect();
+    Snapshot {
+        routes: Routes::new(&controller.config.services),
+        config: Arc::clone(&controller.config),
+        services,
+        flags,
+    }
+}
+
+fn state(service: &mut ServiceControl) -> ServiceState {
+    let stable_version = service.stable_version.clone();
+    let stable = role(service, Track::Stable, service.stable, stable_version.as_deref());
+    let running = service.current.as_ref().map(|deployment| (deployment.pool, deployment.version().to_owned()));
+    let canary_role = running.map(|(pool, version)| role(service, Track::Canary, pool, Some(&version)));
+    let canary = canary_role.zip(service.current.as_ref()).map(|(role, deployment)| Canary {
+        role,
+        subject: Arc::clone(&deployment.subject),
+        salt: deployment.salt(),
+        latency: Arc::clone(&deployment.latency),
+        stage: deployment.stage_index(),
+    });
+    ServiceState {
+        config: Arc::clone(&service.config),
+        stable,
+        canary,
+        stats: Arc::clone(&service.stats),
+        series: service.all_series(),
+    }
+}
+
+fn role(service: &mut ServiceControl, track: Track, pool: usize, version: Option<&str>) -> Role {
+    Role {
+        pool,
+        version: version.and_then(|version| HeaderValue::from_str(version).ok()),
+        series: service.series(track, pool, version),
+    }
+}
+
+fn flags(controller: &mut Controller) -> FlagSet {
+    let settings = &controller.config.flags;
+    let mut exposed = Vec::new();
+    for name in controller.exposed_names() {
+        if exposed.len() == settings.max_count {
+            // Only a file edited by hand has more: writes are checked.
+            tracing::error!(
+                limit = settings.max_count,
+                "more flags than flags.headers.maxCount: the rest has no header"
+            );
+            break;
+        }
+        let header = HeaderName::try_from(format!("{}{}", settings.prefix, name.as_header_part()));
+        if let (Some(flag), Ok(header)) = (controller.flags.flags.get(name.as_str()), header) {
+            exposed.push(ExposedFlag { flag: controller.compile(flag), header });
+        }
+    }
+    let names: Vec<String> = exposed.iter().map(|exposed| exposed.flag.name().to_string()).collect();
+    let (workers, count) = (controller.workers, exposed.len());
+    // The same flags keep their counters; another set begins anew.
+    controller.flag_counters.retain(|known, _| *known == names);
+    let counters = controller.flag_counters.entry(names).or_insert_with(|| Arc::new(FlagCounters::new(workers, count)));
+    FlagSet {
+        splits: exposed.iter().any(|exposed| exposed.flag.splits()),
+        counters: Some(Arc::clone(counters)),
+        exposed,
+    }
+}

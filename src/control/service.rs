@@ -1,0 +1,184 @@
+//! One service: which pool is stable, the deployment that runs, the last ten.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio::sync::Notify;
+
+use super::deployments::Deployment;
+use crate::clock;
+use crate::config;
+use crate::decide::rollout::Effect;
+use crate::decide::time::Moment;
+use crate::store::{DeploymentRecord, ServiceRecord, StableRecord};
+use crate::subject::Track;
+use crate::telemetry::{PoolSeries, ServiceStats};
+
+/// The guide's.
+const HISTORY: usize = 10;
+/// A stage that waits for more than time is looked at this often.
+const PATIENCE: Duration = Duration::from_millis(100);
+/// Series of earlier roles that are still told: the current and the previous version of both tracks.
+const SERIES: usize = 4;
+
+/// A service as control sees it.
+pub(super) struct ServiceControl {
+    pub(super) config: Arc<config::Service>,
+    pub(super) stable: usize,
+    pub(super) stable_version: Option<String>,
+    pub(super) current: Option<Deployment>,
+    history: VecDeque<DeploymentRecord>,
+    pub(super) stats: Arc<ServiceStats>,
+    /// The newest last.
+    series: Vec<Arc<PoolSeries>>,
+    workers: usize,
+}
+
+/// A service for whoever asks.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceOverview {
+    /// Its name.
+    pub name: String,
+    /// The pool that is stable.
+    pub stable: StableRecord,
+    /// Its pools' names.
+    pub pools: Vec<String>,
+    /// The deployment that runs.
+    pub deployment: Option<DeploymentRecord>,
+}
+
+impl ServiceControl {
+    pub(super) fn new(
+        config: Arc<config::Service>,
+        stored: Option<&ServiceRecord>,
+        workers: usize,
+        woken: &Arc<Notify>,
+    ) -> Self {
+        let stored_stable = stored.and_then(|stored| stored.stable.as_ref());
+        let pool = |name: &str| config.pools.iter().position(|pool| pool.name == name);
+        let stable = stored_stable.and_then(|stable| pool(&stable.pool)).unwrap_or(config.stable);
+        let stored_version =
+            stored_stable.filter(|s| s.pool == config.pools[stable].name).and_then(|s| s.version.clone());
+        let mut service = Self {
+            stable_version: config.pools[stable].version.clone().or(stored_version),
+            stable,
+            current: None,
+            history: stored.map(|stored| stored.history.iter().cloned().collect()).unwrap_or_default(),
+            stats: Arc::new(ServiceStats::new(workers)),
+            series: Vec::new(),
+            workers,
+            config,
+        };
+        if let Some(record) = stored.and_then(|stored| stored.current.as_ref()) {
+            service.take_up(record, woken);
+        }
+        service
+    }
+
+    /// A deployment that was running when the process ended goes on at its stage.
+    fn take_up(&mut self, record: &DeploymentRecord, woken: &Arc<Notify>) {
+        match Deployment::resumed(record, self, woken) {
+            Some(deployment) => self.current = Some(deployment),
+            None => {
+                let mut record = record.clone();
+                tracing::error!(service = self.config.name, pool = record.pool, "a running deployment's pool is gone");
+                record.status = "rolled_back".to_owned();
+                record.rollback_reason = Some("pool removed".to_owned());
+                record.completed_at = Some(clock::rfc3339());
+                self.remember(record);
+            }
+        }
+    }
+
+    pub(super) fn workers(&self) -> usize {
+        self.workers
+    }
+
+    /// Moves the deployment on as far as it goes; whether anything changed.
+    pub(super) fn tick(&mut self, now: Moment) -> bool {
+        let mut moved = false;
+        while let Some(deployment) = &mut self.current {
+            let effects = deployment.tick(now);
+            if effects.is_empty() {
+                break;
+            }
+            moved = true;
+            self.carry_out(&effects);
+        }
+        moved
+    }
+
+    /// What remains to be done once the dial has been turned.
+    pub(super) fn carry_out(&mut self, effects: &[Effect]) {
+        if effects.contains(&Effect::SwapRoles)
+            && let Some(deployment) = &self.current
+        {
+            self.stable = deployment.pool;
+            self.stable_version = Some(deployment.version().to_owned());
+        }
+        if let Some(ended) = self.current.take_if(|deployment| deployment.ended()) {
+            let record = ended.record();
+            if let Some(rule) = ended.rolled_back_by() {
+                self.stats.count_rollback(rule);
+            }
+            self.remember(record);
+        }
+    }
+
+    fn remember(&mut self, record: DeploymentRecord) {
+        self.history.push_front(record);
+        self.history.truncate(HISTORY);
+    }
+
+    /// When the deployment wants to be looked at again.
+    pub(super) fn look_again(&self, now: Moment) -> Option<Moment> {
+        let due = self.current.as_ref()?.due(now)?;
+        Some(if due > now { due } else { now + PATIENCE })
+    }
+
+    pub(super) fn history(&self) -> Vec<DeploymentRecord> {
+        self.history.iter().cloned().collect()
+    }
+
+    pub(super) fn current_record(&self) -> Option<DeploymentRecord> {
+        self.current.as_ref().map(|deployment| deployment.record())
+    }
+
+    fn stable_record(&self) -> StableRecord {
+        StableRecord { pool: self.config.pools[self.stable].name.clone(), version: self.stable_version.clone() }
+    }
+
+    pub(super) fn record(&self) -> ServiceRecord {
+        ServiceRecord { stable: Some(self.stable_record()), current: self.current_record(), history: self.history() }
+    }
+
+    pub(super) fn overview(&self) -> ServiceOverview {
+        ServiceOverview {
+            name: self.config.name.clone(),
+            stable: self.stable_record(),
+            pools: self.config.pools.iter().map(|pool| pool.name.clone()).collect(),
+            deployment: self.current_record(),
+        }
+    }
+
+    /// The counters of a pool in a role: the same ones for as long as it has it.
+    pub(super) fn series(&mut self, track: Track, pool: usize, version: Option<&str>) -> Arc<PoolSeries> {
+        let (pool, version) = (self.config.pools[pool].name.clone(), version.unwrap_or_default());
+        let same = |s: &Arc<PoolSeries>| s.track == track && s.pool == pool && s.version == version;
+        let series = match self.series.iter().position(same) {
+            Some(index) => self.series.remove(index),
+            None => Arc::new(PoolSeries::new(&self.config.name, track, &pool, version, self.workers)),
+        };
+        self.series.push(Arc::clone(&series));
+        let surplus = self.series.len().saturating_sub(SERIES);
+        self.series.drain(..surplus);
+        series
+    }
+
+    pub(super) fn all_series(&self) -> Vec<Arc<PoolSeries>> {
+        self.series.clone()
+    }
+}

@@ -1,0 +1,278 @@
+//! The shapes of the state files (SPEC 5). They are their own types, so that old
+//! files stay readable whatever the program's types become.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::decide::flags::{Flag, FlagName};
+use crate::decide::guard::GuardPlan;
+use crate::decide::rollout::{Stages, Strategy};
+use crate::decide::time::seconds;
+
+/// `feature-flags.json`
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FlagFile {
+    /// By name.
+    #[serde(default)]
+    pub flags: BTreeMap<FlagName, Flag>,
+    /// RFC 3339.
+    #[serde(default)]
+    pub last_updated: String,
+    /// Grows by one with each change.
+    #[serde(default)]
+    pub version: u64,
+    /// What Serin does not know: kept as it came.
+    #[serde(flatten)]
+    pub extra: Map<String, Value>,
+}
+
+/// `deploy-state.json`: the guide's own shape with the three-line form, else one entry a service.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum DeployState {
+    /// With `services`.
+    Services(ServicesState),
+    /// The guide's.
+    Single(SingleState),
+}
+
+/// One entry a service.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ServicesState {
+    /// By name.
+    pub services: BTreeMap<String, ServiceRecord>,
+    /// RFC 3339.
+    #[serde(default)]
+    pub last_updated: String,
+    /// Grows by one with each change.
+    #[serde(default)]
+    pub version: u64,
+}
+
+/// The guide's shape.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SingleState {
+    /// The only service.
+    #[serde(flatten)]
+    pub service: ServiceRecord,
+    /// RFC 3339.
+    #[serde(default)]
+    pub last_updated: String,
+    /// Grows by one with each change.
+    #[serde(default)]
+    pub version: u64,
+}
+
+impl DeployState {
+    /// The state of these services, in the shape that fits.
+    pub fn new(
+        three_lines: bool,
+        services: BTreeMap<String, ServiceRecord>,
+        last_updated: String,
+        version: u64,
+    ) -> Self {
+        match services.values().next() {
+            Some(only) if three_lines => Self::Single(SingleState { service: only.clone(), last_updated, version }),
+            _ => Self::Services(ServicesState { services, last_updated, version }),
+        }
+    }
+
+    /// Its version.
+    pub fn version(&self) -> u64 {
+        match self {
+            Self::Services(state) => state.version,
+            Self::Single(state) => state.version,
+        }
+    }
+
+    /// What it says of a service; the guide's shape speaks of the only one.
+    pub fn service(&self, name: &str) -> Option<&ServiceRecord> {
+        match self {
+            Self::Services(state) => state.services.get(name),
+            Self::Single(state) => Some(&state.service),
+        }
+    }
+}
+
+/// A service's deployments.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceRecord {
+    /// The pool that is stable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stable: Option<StableRecord>,
+    /// The deployment that runs.
+    #[serde(default)]
+    pub current: Option<DeploymentRecord>,
+    /// The last ten that ended, the newest first.
+    #[serde(default)]
+    pub history: Vec<DeploymentRecord>,
+}
+
+/// Which pool is stable, and what it runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StableRecord {
+    /// Its name.
+    pub pool: String,
+    /// What it runs, where anybody said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+}
+
+/// A deployment.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DeploymentRecord {
+    /// Its id; buckets are drawn for it.
+    pub id: String,
+    /// Its service.
+    pub service: String,
+    /// What it brings.
+    pub version: String,
+    /// What was there before.
+    #[serde(default)]
+    pub previous_version: Option<String>,
+    /// `in_progress`, `paused`, `completed`, `rolled_back`; `pending` and `failed` are read.
+    pub status: String,
+    /// How it moves.
+    pub strategy: Strategy,
+    /// The pool it goes to.
+    pub pool: String,
+    /// The stage, from 0; the number of stages in the bake.
+    pub current_stage_index: usize,
+    /// The share now, in percent.
+    pub current_percentage: f64,
+    /// RFC 3339.
+    pub started_at: String,
+    /// RFC 3339, once it has ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completed_at: Option<String>,
+    /// Its stages.
+    pub stages: Stages,
+    /// The watch after 100 %, in seconds.
+    #[serde(with = "seconds")]
+    pub bake: Duration,
+    /// Its guard.
+    pub guard: GuardPlan,
+    /// Whose buckets it draws: `deployment` or `service`.
+    pub salt: String,
+    /// What was counted.
+    pub metrics: MetricsRecord,
+    /// Why it was rolled back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollback_reason: Option<String>,
+    /// The verdict, explained for good.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decision: Option<DecisionRecord>,
+    /// What happened.
+    #[serde(default)]
+    pub events: Vec<EventRecord>,
+}
+
+/// What was counted, in the guide's words.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct MetricsRecord {
+    /// On both tracks.
+    pub total_requests: u64,
+    /// On the canary.
+    pub canary_requests: u64,
+    /// Errors on the canary.
+    pub canary_errors: u64,
+    /// A fraction of 1; absent before the first request.
+    pub canary_error_rate: Option<f64>,
+    /// Milliseconds; absent before the first answer.
+    #[serde(rename = "canaryLatencyP95")]
+    pub canary_latency_p95: Option<f64>,
+    /// On stable.
+    pub baseline_requests: u64,
+    /// Errors on stable.
+    pub baseline_errors: u64,
+    /// A fraction of 1; absent before the first request.
+    pub baseline_error_rate: Option<f64>,
+    /// Milliseconds; absent before the first answer.
+    #[serde(rename = "baselineLatencyP95")]
+    pub baseline_latency_p95: Option<f64>,
+    /// RFC 3339.
+    pub last_updated: String,
+}
+
+/// A verdict.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DecisionRecord {
+    /// `errors`, `limit` or `errorRate`.
+    pub rule: String,
+    /// One sentence.
+    pub text: String,
+    /// The measured value: evidence, or an error rate.
+    pub value: f64,
+    /// What it was held against: a bound, or a limit.
+    pub limit: f64,
+    /// The canary in the stage.
+    pub canary: Counts,
+    /// Stable over the deployment.
+    pub stable: Counts,
+}
+
+/// Counts of a track.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// Requests.
+    pub requests: u64,
+    /// Errors among them.
+    pub errors: u64,
+    /// Users (buckets) with an error that counted.
+    pub users: u32,
+}
+
+/// One thing that happened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventRecord {
+    /// RFC 3339.
+    pub at: String,
+    /// What kind.
+    pub kind: String,
+    /// `serin`, or who asked.
+    pub by: String,
+    /// For a person.
+    pub text: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn the_guides_flag_file_is_written_as_it_was_read() {
+        let text = json!({
+            "flags": { "new-feature": {
+                "name": "new-feature", "description": "New feature description", "enabled": true,
+                "rolloutPercentage": 50,
+                "rules": [{ "type": "user", "value": ["admin-user"] }, { "type": "environment", "value": ["production"] }],
+                "createdAt": "2025-01-01T00:00:00.000Z", "updatedAt": "2025-01-15T12:00:00.000Z"
+            } },
+            "lastUpdated": "2025-01-15T12:00:00.000Z", "version": 42
+        });
+        let file: FlagFile = serde_json::from_value(text.clone()).unwrap();
+        assert_eq!(serde_json::to_value(file).unwrap(), text);
+    }
+
+    #[test]
+    fn both_shapes_of_the_deploy_state_are_read() {
+        let guide: DeployState =
+            serde_json::from_value(json!({ "current": null, "history": [], "version": 3 })).unwrap();
+        assert!(guide.service("default").is_some() && guide.version() == 3);
+        let many = json!({ "services": { "shop": { "stable": { "pool": "blue" }, "current": null, "history": [] } } });
+        let many: DeployState = serde_json::from_value(many).unwrap();
+        assert_eq!(many.service("shop").unwrap().stable.as_ref().unwrap().pool, "blue");
+        assert!(many.service("other").is_none());
+    }
+}
