@@ -188,7 +188,11 @@ async fn act(State(admin): State<Admin>, Path(path): Path<Params>, bytes: Bytes)
             Action::Rollback(reason.unwrap_or_else(|| "rolled back by hand".to_owned()))
         }
         _ => {
-            return Err(Problem::new(StatusCode::NOT_FOUND, "unknownVerb", "advance, pause, resume, promote, rollback"));
+            return Err(Problem::new(
+                StatusCode::NOT_FOUND,
+                "unknownVerb",
+                "advance, pause, resume, promote, rollback",
+            ));
         }
     };
     let deployment = admin.control.change(move |control| control.act(&name, action, OPERATOR)).await?;

@@ -1,5 +1,6 @@
 //! `run` and `check`.
 
+use std::io::IsTerminal;
 use std::path::Path;
 
 use tokio::signal::unix::{SignalKind, signal};
@@ -34,7 +35,13 @@ pub(super) fn check(file: &Path) -> Result<(), CliError> {
 /// Errors and events; `SERIN_LOG=debug` says more.
 fn log_to_stderr() {
     let filter = EnvFilter::try_from_env("SERIN_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+    let ansi = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(ansi)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .init();
 }
 
 fn wait_for_the_end() -> Result<(), CliError> {

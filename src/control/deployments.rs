@@ -91,7 +91,7 @@ pub struct Assigned {
     /// 0 to 9,999; absent without a deployment.
     pub bucket: Option<u16>,
     /// In percent.
-    pub share: f64,
+    pub share: Share,
     /// Why.
     pub reason: &'static str,
     /// The id that the bucket was drawn for.
@@ -353,7 +353,7 @@ impl Deployment {
             strategy: self.strategy,
             pool: self.service.pools[self.pool].name.clone(),
             current_stage_index: self.stage_index(),
-            current_percentage: self.subject.word().share().percentage(),
+            current_percentage: self.subject.word().share(),
             started_at: self.started_at.clone(),
             completed_at: self.ended_at.clone(),
             stages: self.plan.stages.clone(),
@@ -490,14 +490,16 @@ impl Controller {
         let service = self.service(name)?;
         let identity = identity.to_owned();
         Ok(match &service.current {
-            None => Assigned { track: Track::Stable.name(), bucket: None, share: 0.0, reason: "none", identity },
+            None => {
+                Assigned { track: Track::Stable.name(), bucket: None, share: Share::NOBODY, reason: "none", identity }
+            }
             Some(deployment) => {
                 let (word, bucket) = (deployment.subject.word(), deployment.salt().bucket(&identity));
                 let track = if word.reaches(bucket) { Track::Canary } else { Track::Stable };
                 Assigned {
                     track: track.name(),
                     bucket: Some(bucket.number()),
-                    share: word.share().percentage(),
+                    share: word.share(),
                     reason: "share",
                     identity,
                 }

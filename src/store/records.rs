@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::decide::bucket::Share;
 use crate::decide::flags::{Flag, FlagName};
 use crate::decide::guard::GuardPlan;
 use crate::decide::rollout::{Stages, Strategy};
@@ -147,7 +148,7 @@ pub struct DeploymentRecord {
     /// The stage, from 0; the number of stages in the bake.
     pub current_stage_index: usize,
     /// The share now, in percent.
-    pub current_percentage: f64,
+    pub current_percentage: Share,
     /// RFC 3339.
     pub started_at: String,
     /// RFC 3339, once it has ended.

@@ -132,7 +132,12 @@ impl Families<'_> {
         samples: impl IntoIterator<Item = (Labels<'l>, f64)>,
     ) -> Result<(), Error> {
         self.family(name, help, None, MetricType::Gauge, samples, |encoder, value| {
-            ConstGauge::new(value).encode(encoder)
+            // The guide prints whole numbers as whole numbers.
+            if value.fract() == 0.0 && value.abs() < 1e15 {
+                ConstGauge::new(value as i64).encode(encoder)
+            } else {
+                ConstGauge::new(value).encode(encoder)
+            }
         })
     }
 
