@@ -44,21 +44,23 @@ impl Attempt<'_> {
     ///
     /// # Errors
     /// With Serin's own answer.
-    pub(super) async fn run(&self, headers: HeaderMap, exchange: &mut Exchange) -> Result<Answered, Answer> {
+    pub(super) async fn run(
+        &self,
+        headers: impl Fn() -> HeaderMap,
+        exchange: &mut Exchange,
+    ) -> Result<Answered, Answer> {
         let server = Rc::clone(self.service.server(self.pool));
-        let idle = server.idle().await;
-        // Only a request that meets an idle connection may have to be sent again.
-        let spare = idle.as_ref().map(|_| headers.clone());
-        let lease = match idle {
+        let lease = match server.idle() {
             Some(lease) => lease,
             None => self.connect(&server).await?,
         };
-        match self.send(lease, headers, exchange).await? {
+        match self.send(lease, headers(), exchange).await? {
             Sent::Answered(response, lease) => Ok(Answered { response, lease, server }),
             Sent::IdleWasDead => {
                 self.client.worker.stats.idle_was_dead();
                 let lease = self.connect(&server).await?;
-                match self.send(lease, spare.unwrap_or_default(), exchange).await? {
+                // Built anew: to keep a copy of every request for this would cost them all.
+                match self.send(lease, headers(), exchange).await? {
                     Sent::Answered(response, lease) => Ok(Answered { response, lease, server }),
                     // A new connection is no idle one.
                     Sent::IdleWasDead => Err(Answer::Failed(ErrorKind::Reset)),

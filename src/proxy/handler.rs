@@ -57,16 +57,16 @@ async fn forward(client: &Rc<Client>, parts: &Parts, body: Incoming) -> Result<R
     let head = head::admit(parts, &view.snapshot.config.limits)?;
     let service = route(&view, &head)?;
     let mut added = Added::new(client, &view, &service, parts);
-    let mut headers = headers::passing(&parts.headers, &view.protected, client.trusted, added.room)?;
-    added.write(&mut headers);
+    headers::check_connection(&parts.headers)?;
+    let minted = added.minted.take();
 
     let ignored = is_ignored(&service.state.config.errors.ignore, &head, &parts.headers);
     let upload = upload(client, &view, parts, body);
     let pool = service.state.role(added.assignment.track).pool;
     let mut exchange = Exchange::new(Rc::clone(client), Rc::clone(&service), added.assignment, ignored, upload.clone());
     let attempt = Attempt { client, service: &service, pool, parts, target: &head.target, upload: upload.as_ref() };
-    match attempt.run(headers, &mut exchange).await {
-        Ok(answered) => Ok(answer(&service, answered, exchange, added.minted.take()).await),
+    match attempt.run(|| added.headers(), &mut exchange).await {
+        Ok(answered) => Ok(answer(&service, answered, exchange, minted).await),
         Err(answer) => {
             match answer {
                 Answer::Failed(kind) => exchange.failed(kind, answer.status()),
@@ -95,6 +95,7 @@ struct Added<'a> {
     identity: Identity<'a>,
     assignment: Assignment,
     minted: Option<String>,
+    request_id: HeaderValue,
     room: usize,
 }
 
@@ -112,16 +113,20 @@ impl<'a> Added<'a> {
         let mut identity = identifier.identify(&parts.headers);
         let minted = identity.minted.take();
         let assignment = assign(service, &identity);
-        Self { client, view, service, parts, identity, assignment, minted, room: ADDED + flags.exposed.len() }
+        let request_id = headers::valid_request_id(&parts.headers).cloned();
+        let request_id = request_id.unwrap_or_else(|| client.worker.request_id());
+        let room = ADDED + flags.exposed.len();
+        Self { client, view, service, parts, identity, assignment, minted, request_id, room }
     }
 
-    fn write(&self, headers: &mut HeaderMap) {
-        self.write_track(headers);
-        self.write_flags(headers);
-        self.write_origin(headers);
-        if headers::valid_request_id(&self.parts.headers).is_none() {
-            headers.insert(X_REQUEST_ID.clone(), self.client.worker.request_id());
-        }
+    /// The fields for the app: those that pass, then those that are added.
+    fn headers(&self) -> HeaderMap {
+        let mut headers = headers::passing(&self.parts.headers, &self.view.protected, self.client.trusted, self.room);
+        self.write_track(&mut headers);
+        self.write_flags(&mut headers);
+        self.write_origin(&mut headers);
+        headers.insert(X_REQUEST_ID.clone(), self.request_id.clone());
+        headers
     }
 
     fn write_track(&self, headers: &mut HeaderMap) {

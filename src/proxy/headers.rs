@@ -18,6 +18,7 @@ pub(super) static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwa
 pub(super) static X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 pub(super) static X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 pub(super) static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+static KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 pub(super) static FEATURE_FLAGS: HeaderName = HeaderName::from_static("feature-flags");
 
 /// Longest request id that is passed on.
@@ -83,27 +84,28 @@ fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
     named
 }
 
-/// The fields that pass to the app, with room for those that are added.
+/// Refuses a request whose Connection names a field that must not be lost on the way.
 ///
 /// # Errors
-/// Where Connection names a field that must not be lost on the way.
-pub(super) fn passing(
-    request: &HeaderMap,
-    protected: &Protected,
-    trusted: bool,
-    room: usize,
-) -> Result<HeaderMap, Answer> {
+/// With the answer that says so.
+pub(super) fn check_connection(request: &HeaderMap) -> Result<(), Answer> {
     let named = named_by_connection(request);
     if named.iter().any(|name| [HOST, CONTENT_LENGTH, COOKIE, AUTHORIZATION].contains(name)) {
         return Err(Answer::Refused(Refusal::BadRequest, "Connection names a field that is not its own"));
     }
+    Ok(())
+}
+
+/// The fields that pass to the app, with room for those that are added.
+pub(super) fn passing(request: &HeaderMap, protected: &Protected, trusted: bool, room: usize) -> HeaderMap {
+    let named = named_by_connection(request);
     let mut headers = HeaderMap::with_capacity(request.keys_len() + room);
     for (name, value) in request {
         if !hop_by_hop(name) && !protected.covers(name, trusted) && !named.contains(name) {
             headers.append(name.clone(), value.clone());
         }
     }
-    Ok(headers)
+    headers
 }
 
 /// A client's request id, where it is 1 to 128 of `[A-Za-z0-9._-]`.
@@ -117,7 +119,7 @@ pub(super) fn valid_request_id(headers: &HeaderMap) -> Option<&HeaderValue> {
 /// Removes from an answer what is not for the client. The value is how long the
 /// app keeps an idle connection, where it says so.
 pub(super) fn clean_answer(headers: &mut HeaderMap) -> Option<std::time::Duration> {
-    let kept_for = headers.get("keep-alive").and_then(keep_alive_timeout);
+    let kept_for = headers.get(&KEEP_ALIVE).and_then(keep_alive_timeout);
     let mut gone = if headers.contains_key(CONNECTION) { named_by_connection(headers) } else { Vec::new() };
     gone.extend(headers.keys().filter(|name| hop_by_hop(name) || serins_own(name)).cloned());
     for name in gone {
@@ -215,7 +217,7 @@ mod tests {
             ("accept", "*/*"),
             ("accept", "b"),
         ]);
-        let passed = passing(&request, &Protected::new("x-feature-"), false, 4).unwrap();
+        let passed = passing(&request, &Protected::new("x-feature-"), false, 4);
         let names: Vec<&str> = passed.keys().map(HeaderName::as_str).collect();
         assert_eq!(names, ["host", "accept"]);
         assert_eq!(passed.get_all("accept").iter().count(), 2);
@@ -225,7 +227,7 @@ mod tests {
     fn connection_cannot_name_what_the_request_means() {
         for field in ["host", "Content-Length", "cookie", "authorization"] {
             let request = headers(&[("host", "a"), ("connection", field)]);
-            assert!(passing(&request, &Protected::new("x-feature-"), false, 0).is_err(), "{field}");
+            assert!(check_connection(&request).is_err(), "{field}");
         }
     }
 

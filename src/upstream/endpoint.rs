@@ -1,10 +1,9 @@
 //! An app server as one worker sees it: its idle connections.
 
 use std::cell::RefCell;
-use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::task::{Context, Poll};
+use std::task::Context;
 use std::time::Duration;
 
 use http_body::Body;
@@ -52,19 +51,20 @@ where
         Self { address, limits, idle: RefCell::new(Vec::new()), stats }
     }
 
-    /// An idle connection that still lives.
-    pub async fn idle(&self) -> Option<Lease<B>> {
-        poll_fn(|cx| Poll::Ready(self.take_idle(cx))).await
-    }
-
-    fn take_idle(&self, cx: &mut Context<'_>) -> Option<Lease<B>> {
+    /// The connection that was used last, if it has not been idle for too long.
+    pub fn idle(&self) -> Option<Lease<B>> {
         let now = clock::now();
-        loop {
-            // Not held while the connection is looked at: its end may drop a lease.
-            let Idle { mut lease, until } = self.idle.borrow_mut().pop()?;
-            if now < until && lease.alive(cx) {
-                return Some(lease);
+        let mut idle = self.idle.borrow_mut();
+        match idle.pop() {
+            Some(Idle { lease, until }) if now < until => Some(lease.reuse()),
+            Some(late) => {
+                // The others have been idle for longer still.
+                let others = std::mem::take(&mut *idle);
+                drop(idle);
+                drop((late, others));
+                None
             }
+            None => None,
         }
     }
 

@@ -121,11 +121,11 @@ where
         self.connection.is_some() && self.sender.is_ready()
     }
 
-    /// A look at an idle connection: still there, and silent?
-    pub(super) fn alive(&mut self, cx: &mut Context<'_>) -> bool {
-        self.drive(cx);
+    /// It has been idle and goes out again. Whether it still lives shows when it is
+    /// driven: hyper looks for the end before it writes, and then gives the request back.
+    pub(super) fn reuse(mut self) -> Self {
         self.reused = true;
-        self.connection.is_some() && self.sender.is_ready()
+        self
     }
 }
 

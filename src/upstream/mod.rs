@@ -4,8 +4,8 @@
 //! request over a connection. Touches: the network.
 //!
 //! A connection is driven by the request that uses it: no task of its own, no
-//! switch between tasks on the request's way. An idle one is looked at when it
-//! is taken out, which is when it matters whether it still lives.
+//! switch between tasks on the request's way. Whether an idle one still lives
+//! shows when a request wants to use it, which is when it matters.
 
 mod connect;
 mod endpoint;
