@@ -6,8 +6,8 @@
 
 mod client;
 mod commands;
-mod output;
-mod run;
+pub(crate) mod output;
+pub(crate) mod run;
 
 use std::process::ExitCode;
 

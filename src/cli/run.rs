@@ -44,7 +44,7 @@ fn log_to_stderr() {
         .init();
 }
 
-fn wait_for_the_end() -> Result<(), CliError> {
+pub(crate) fn wait_for_the_end() -> Result<(), CliError> {
     let failed = |source| CliError::System { doing: "cannot wait for signals", source };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
     runtime.block_on(async {

@@ -49,6 +49,13 @@ pub struct StartRequest {
     pub guard: Option<GuardPlan>,
 }
 
+impl StartRequest {
+    /// A deployment of this version as the configuration has it.
+    pub fn of(version: &str) -> Self {
+        Self { version: version.to_owned(), strategy: None, stages: None, pool: None, bake: None, guard: None }
+    }
+}
+
 mod optional_seconds {
     use super::Duration;
     use crate::decide::time::seconds;
