@@ -43,6 +43,8 @@ pub(super) struct Streaming {
     exchange: Exchange,
     /// How long silence may last, and since when it does.
     silence: Option<(Duration, Moment)>,
+    /// The app broke it off: the client is told with the next look.
+    broken: bool,
 }
 
 impl Streaming {
@@ -56,10 +58,13 @@ impl Streaming {
         silence: Option<Duration>,
     ) -> Self {
         let silence = silence.map(|span| (span, clock::now()));
-        Self { incoming, lease: Some(lease), server, kept_for, exchange, silence }
+        Self { incoming, lease: Some(lease), server, kept_for, exchange, silence, broken: false }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if self.broken {
+            return Poll::Ready(Some(Err(BodyError("the answer's body broke off"))));
+        }
         let mut frame = Pin::new(&mut self.incoming).poll_frame(cx);
         if frame.is_pending() {
             if let Some(lease) = &mut self.lease {
@@ -69,7 +74,8 @@ impl Streaming {
         }
         match frame {
             Poll::Ready(Some(Ok(frame))) => {
-                if self.incoming.is_end_stream() {
+                // Nothing comes after trailers, and hyper does not ask for it.
+                if self.incoming.is_end_stream() || frame.is_trailers() {
                     self.finish(cx);
                 } else if let Some((_, since)) = &mut self.silence {
                     *since = clock::now();
@@ -80,7 +86,14 @@ impl Streaming {
                 self.finish(cx);
                 Poll::Ready(None)
             }
-            Poll::Ready(Some(Err(_))) => Poll::Ready(Some(Err(self.break_off()))),
+            Poll::Ready(Some(Err(_))) => {
+                self.break_off();
+                // hyper drops what it has not written yet once a body fails: what the
+                // client is to see of the answer leaves first.
+                self.broken = true;
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
             Poll::Pending => self.poll_timers(cx),
         }
     }
@@ -93,7 +106,8 @@ impl Streaming {
             let mut timer = client.timer.borrow_mut();
             if timer.poll(cx, deadline).is_ready() {
                 if Some(deadline) == silent_at {
-                    return Poll::Ready(Some(Err(self.break_off())));
+                    self.break_off();
+                    return Poll::Ready(Some(Err(BodyError("the answer's body fell silent"))));
                 }
                 self.exchange.lasts();
                 if let Some(deadline) = silent_at {
@@ -111,10 +125,9 @@ impl Streaming {
         }
     }
 
-    fn break_off(&mut self) -> BodyError {
+    fn break_off(&mut self) {
         self.lease = None;
         self.exchange.truncated();
-        BodyError("the answer's body broke off")
     }
 }
 

@@ -24,7 +24,7 @@ use crate::telemetry::{ErrorKind, OutcomeKind};
 pub(super) const LONG_STREAM: Duration = Duration::from_secs(10);
 
 /// What nginx calls "client closed request".
-const CLIENT_LEFT: u16 = 499;
+pub(super) const CLIENT_LEFT: u16 = 499;
 
 /// Where a request was sent, and on what ground.
 #[derive(Clone, Copy, Debug)]
@@ -130,9 +130,9 @@ impl Exchange {
     }
 
     /// The client's own body failed: no outcome of any track.
-    pub(super) fn client_failed(&mut self, code: StatusCode) {
+    pub(super) fn client_failed(&mut self, code: u16) {
         self.wait_is_over();
-        self.count_code(code.as_u16());
+        self.count_code(code);
         self.state = State::Done;
     }
 

@@ -15,7 +15,7 @@ use super::answer::Answer;
 use super::attempt::{Answered, Attempt};
 use super::body::{ResponseBody, Streaming};
 use super::connection::Client;
-use super::exchange::{Assignment, Exchange};
+use super::exchange::{Assignment, CLIENT_LEFT, Exchange};
 use super::head::{self, Head};
 use super::headers::{
     self, FEATURE_FLAGS, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, X_REQUEST_ID, X_SERIN_REASON,
@@ -70,7 +70,8 @@ async fn forward(client: &Rc<Client>, parts: &Parts, body: Incoming) -> Result<R
         Err(answer) => {
             match answer {
                 Answer::Failed(kind) => exchange.failed(kind, answer.status()),
-                _ => exchange.client_failed(answer.status()),
+                Answer::ClientBody => exchange.client_failed(CLIENT_LEFT),
+                Answer::Refused(..) => exchange.client_failed(answer.status().as_u16()),
             }
             Err(answer)
         }

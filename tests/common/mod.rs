@@ -1,0 +1,190 @@
+//! What end-to-end tests share: the real binary, real app servers, raw sockets.
+#![allow(dead_code, unreachable_pub, clippy::disallowed_methods)]
+
+pub mod app;
+pub mod http;
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// Nothing in a test takes longer on a slow machine.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Waits for a condition, never for a while.
+pub fn eventually<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        if let Some(value) = condition() {
+            return value;
+        }
+        assert!(Instant::now() < end, "{what} did not happen within {PATIENCE:?}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// The real binary, with state in a folder of its own; ended when dropped.
+pub struct Serin {
+    process: Child,
+    pub proxy: SocketAddr,
+    pub admin: SocketAddr,
+    pub folder: tempfile::TempDir,
+}
+
+impl Drop for Serin {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+impl Serin {
+    /// Starts it with this configuration; `listeners`, `admin` and `state` are added.
+    pub fn start(config: &str) -> Self {
+        Self::start_with(config, "", &[])
+    }
+
+    /// The same with more of the listener's keys and with variables.
+    pub fn start_with(config: &str, listener: &str, variables: &[(&str, &str)]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let state = folder.path().join("state");
+        let text = format!(
+            "listeners: [ {{ address: '127.0.0.1:0'{listener} }} ]\nadmin: {{ address: '127.0.0.1:0' }}\n\
+             state: {{ directory: '{}' }}\n{config}\n",
+            state.display()
+        );
+        let file = folder.path().join("serin.yaml");
+        std::fs::write(&file, text).unwrap();
+        let (process, proxy, admin) = spawn(&file, variables);
+        Self { process, proxy, admin, folder }
+    }
+
+    /// Ends it at once and starts it again on the same state.
+    pub fn restart(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+        let (process, proxy, admin) = spawn(&self.folder.path().join("serin.yaml"), &[]);
+        self.process = process;
+        self.proxy = proxy;
+        self.admin = admin;
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    pub fn state_file(&self, name: &str) -> Value {
+        let text = std::fs::read(self.folder.path().join("state").join(name)).unwrap();
+        serde_json::from_slice(&text).unwrap()
+    }
+
+    /// The command line, against this Serin.
+    pub fn cli(&self, args: &[&str]) -> Output {
+        cli(&[&["--admin", &format!("http://{}", self.admin)], args].concat())
+    }
+
+    /// A command that has to succeed.
+    pub fn does(&self, args: &[&str]) -> String {
+        let output = self.cli(args);
+        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// A call of the admin API.
+    pub fn api(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
+        let body = body.to_string();
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nhost: {}\r\ncontent-type: application/json\r\nconnection: close\r\n\
+             content-length: {}\r\n\r\n{body}",
+            self.admin,
+            body.len()
+        );
+        let answer = http::exchange(self.admin, request.as_bytes());
+        (answer.status, serde_json::from_slice(&answer.body).unwrap_or(Value::Null))
+    }
+
+    pub fn get(&self, path: &str) -> Value {
+        self.api("GET", path, &Value::Null).1
+    }
+
+    /// All samples of the metrics text.
+    pub fn metrics(&self) -> Metrics {
+        let request = format!("GET /metrics HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n\r\n", self.admin);
+        let text = String::from_utf8(http::exchange(self.admin, request.as_bytes()).body).unwrap();
+        let sample = |line: &str| {
+            let (name, value) = line.rsplit_once(' ')?;
+            Some((name.to_owned(), value.parse().ok()?))
+        };
+        Metrics(text.lines().filter(|line| !line.starts_with('#')).filter_map(sample).collect())
+    }
+
+    /// The deployment that runs, or the last one.
+    pub fn deployment(&self) -> Value {
+        let (status, current) = self.api("GET", "/api/deployment", &Value::Null);
+        if status == 200 { current } else { self.get("/api/deployments")["deployments"][0].clone() }
+    }
+}
+
+/// Samples by name with labels.
+#[derive(Clone, Debug)]
+pub struct Metrics(pub BTreeMap<String, f64>);
+
+impl Metrics {
+    /// The sum of the samples of a name whose labels contain these texts.
+    pub fn sum(&self, name: &str, labels: &[&str]) -> f64 {
+        let fits = |key: &str| {
+            let (own, rest) = key.split_once('{').unwrap_or((key, ""));
+            own == name && labels.iter().all(|label| rest.contains(label))
+        };
+        self.0.iter().filter(|(key, _)| fits(key)).map(|(_, value)| value).sum()
+    }
+}
+
+fn spawn(config: &Path, variables: &[(&str, &str)]) -> (Child, SocketAddr, SocketAddr) {
+    let mut process = Command::new(env!("CARGO_BIN_EXE_serin"))
+        .args(["run", "--config"])
+        .arg(config)
+        .envs(variables.iter().copied())
+        .env("NO_COLOR", "1")
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let log = BufReader::new(process.stderr.take().unwrap());
+    let (tell, told) = mpsc::channel();
+    // Reads on to the end: a full pipe would stop the process.
+    std::thread::spawn(move || {
+        for line in log.lines().map_while(Result::ok) {
+            if let Some((_, address)) = line.rsplit_once("address=") {
+                let _ = tell.send(address.trim().parse::<SocketAddr>().unwrap());
+            } else if std::env::var_os("SERIN_TEST_LOG").is_some() {
+                eprintln!("{line}");
+            }
+        }
+    });
+    let proxy = told.recv_timeout(PATIENCE).expect("Serin says where it listens");
+    let admin = told.recv_timeout(PATIENCE).expect("Serin says where its admin API is");
+    (process, proxy, admin)
+}
+
+/// The command line alone.
+pub fn cli(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_serin")).args(args).env_remove("SERIN_ADMIN").output().unwrap()
+}
+
+/// Whether an outside program is there. Where it has to be (in CI) its absence is a failure.
+pub fn have(program: &str) -> bool {
+    let found = std::env::var_os("PATH")
+        .is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(program).is_file()))
+        || Path::new("/usr/sbin").join(program).is_file();
+    assert!(found || std::env::var_os("CI").is_none(), "{program} is missing, and this is CI");
+    if !found {
+        eprintln!("SKIPPED: {program} is not installed");
+    }
+    found
+}
