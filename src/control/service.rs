@@ -144,7 +144,7 @@ impl ServiceControl {
     }
 
     pub(super) fn current_record(&self) -> Option<DeploymentRecord> {
-        self.current.as_ref().map(|deployment| deployment.record())
+        self.current.as_ref().map(Deployment::record)
     }
 
     fn stable_record(&self) -> StableRecord {

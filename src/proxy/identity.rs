@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::hash::Hasher;
 use std::net::IpAddr;
 
-use http::header::{COOKIE, HeaderMap};
+use http::header::{COOKIE, HeaderMap, HeaderValue};
 use siphasher::sip::SipHasher24;
 
 use crate::config::{self, Anonymous, Source, SourceKind, Stick};
@@ -107,7 +107,7 @@ impl Identifier<'_> {
     fn first<'h>(&self, sources: &[Source], headers: &'h HeaderMap) -> (Option<Cow<'h, str>>, bool) {
         for source in sources {
             let (value, believed) = match &source.kind {
-                SourceKind::Header(name) => (headers.get(name).map(|value| value.as_bytes()), self.trusted),
+                SourceKind::Header(name) => (headers.get(name).map(HeaderValue::as_bytes), self.trusted),
                 SourceKind::Cookie(name) => (cookie(headers, name), false),
             };
             let value = value.map(<[u8]>::trim_ascii).filter(|value| !value.is_empty() && value.len() <= ID_BYTES_MAX);
@@ -134,7 +134,7 @@ impl Identifier<'_> {
 
     /// A new id, for requests whose answer may set a cookie: not for a page's images and scripts.
     fn mint<'h>(&self, headers: &HeaderMap, minted: &mut Option<String>) -> Option<Cow<'h, str>> {
-        let destination = headers.get("sec-fetch-dest").map(|value| value.as_bytes());
+        let destination = headers.get("sec-fetch-dest").map(HeaderValue::as_bytes);
         let page = matches!(destination, None | Some(b"document" | b"iframe" | b"frame" | b"empty"));
         let mut random = [0_u8; 16];
         if !page || getrandom::fill(&mut random).is_err() {
@@ -171,7 +171,6 @@ fn cookie<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h [u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::HeaderValue;
 
     const KEY: CookieKey = CookieKey::new([7; 16]);
 

@@ -38,7 +38,7 @@ pub enum DeployState {
     /// With `services`.
     Services(ServicesState),
     /// The guide's.
-    Single(SingleState),
+    Single(Box<SingleState>),
 }
 
 /// One entry a service.
@@ -79,7 +79,9 @@ impl DeployState {
         version: u64,
     ) -> Self {
         match services.values().next() {
-            Some(only) if three_lines => Self::Single(SingleState { service: only.clone(), last_updated, version }),
+            Some(only) if three_lines => {
+                Self::Single(Box::new(SingleState { service: only.clone(), last_updated, version }))
+            }
             _ => Self::Services(ServicesState { services, last_updated, version }),
         }
     }

@@ -108,6 +108,9 @@ fn to_prometheus(text: &str) -> String {
     out
 }
 
+/// Name, help and value of a gauge of the running deployment.
+type CanaryGauge = (&'static str, &'static str, fn(&Canary) -> f64);
+
 type Labels<'a> = Vec<(&'a str, String)>;
 
 /// One family at a time.
@@ -193,7 +196,7 @@ impl Scrape {
             "The flag's rollout percentage",
             self.flags.iter().map(|gauge| flag(gauge, gauge.rollout)),
         )?;
-        let canary: [(&str, &str, fn(&Canary) -> f64); 6] = [
+        let canary: [CanaryGauge; 6] = [
             ("active", "Whether a deployment runs", |_| 1.0),
             ("percentage", "The share of users on the canary, in percent", |c| c.subject.word().share().percentage()),
             ("requests", "Canary requests of the current deployment", |c| {

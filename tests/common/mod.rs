@@ -1,5 +1,5 @@
 //! What end-to-end tests share: the real binary, real app servers, raw sockets.
-#![allow(dead_code, unreachable_pub, clippy::disallowed_methods)]
+#![allow(dead_code, unreachable_pub, clippy::disallowed_methods, clippy::print_stderr)]
 
 pub mod app;
 pub mod http;

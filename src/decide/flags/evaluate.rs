@@ -257,6 +257,7 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::json;
 
+    #[allow(clippy::needless_pass_by_value)] // Reads better where it is called.
     fn flag(enabled: bool, percentage: f64, rules: serde_json::Value) -> Flag {
         serde_json::from_value(
             json!({ "name": "f", "enabled": enabled, "rolloutPercentage": percentage, "rules": rules }),

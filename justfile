@@ -1,0 +1,32 @@
+# Recipes for developers; CI calls the same ones.
+
+default:
+    @just --list
+
+fmt:
+    cargo fmt --check
+
+lint:
+    cargo clippy --all-targets -- -D warnings
+
+docs:
+    RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --document-private-items
+
+test:
+    cargo test
+
+sim:
+    cargo test --test simulation
+
+examples:
+    for file in config/*.yaml; do cargo run --quiet -- check --config "$file" || exit 1; done
+
+bench:
+    cargo bench --bench side_by_side
+    cargo bench --bench micro
+
+run:
+    cargo run --release -- demo
+
+ci:
+    bash .ci/run
