@@ -50,7 +50,7 @@ impl Attempt<'_> {
         exchange: &mut Exchange,
     ) -> Result<Answered, Answer> {
         let server = Rc::clone(self.service.server(self.pool));
-        let lease = match server.idle() {
+        let lease = match server.idle(exchange.started()) {
             Some(lease) => lease,
             None => self.connect(&server).await?,
         };

@@ -45,6 +45,8 @@ pub(super) struct Streaming {
     silence: Option<(Duration, Moment)>,
     /// The app broke it off: the client is told with the next look.
     broken: bool,
+    /// It did not come all at once.
+    waited: bool,
 }
 
 impl Streaming {
@@ -58,7 +60,7 @@ impl Streaming {
         silence: Option<Duration>,
     ) -> Self {
         let silence = silence.map(|span| (span, clock::now()));
-        Self { incoming, lease: Some(lease), server, kept_for, exchange, silence, broken: false }
+        Self { incoming, lease: Some(lease), server, kept_for, exchange, silence, broken: false, waited: false }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
@@ -94,7 +96,10 @@ impl Streaming {
                 cx.waker().wake_by_ref();
                 Poll::Pending
             }
-            Poll::Pending => self.poll_timers(cx),
+            Poll::Pending => {
+                self.waited = true;
+                self.poll_timers(cx)
+            }
         }
     }
 
@@ -119,9 +124,11 @@ impl Streaming {
     }
 
     fn finish(&mut self, cx: &mut Context<'_>) {
+        // A short answer came at once: its head's time will do.
+        let at = if self.waited { clock::now() } else { self.exchange.heard_at() };
         self.exchange.finished();
         if let Some(lease) = self.lease.take() {
-            self.server.give_back(lease, self.kept_for, cx);
+            self.server.give_back(lease, self.kept_for, at, cx);
         }
     }
 

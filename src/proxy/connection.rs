@@ -21,7 +21,9 @@ use super::handler::handle;
 use super::io::{ClientIo, Phase, Progress};
 use super::timer::LazyTimer;
 use super::worker::Worker;
+use crate::clock;
 use crate::config::{Limits, Listener};
+use crate::decide::time::Moment;
 use crate::telemetry::Refusal;
 
 const HEADER_TIMEOUT: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nserin-error: headerTimeout\r\n\
@@ -46,7 +48,7 @@ pub(super) struct Client {
 
 /// Serves a connection to its end.
 pub(super) async fn serve(stream: TcpStream, peer: IpAddr, listener: Arc<Listener>, worker: Rc<Worker>) {
-    let progress = Arc::new(Progress::new());
+    let progress = Arc::new(Progress::default());
     let peer = peer.to_canonical();
     let client = Rc::new(Client {
         trusted: listener.trusted.contain(peer),
@@ -65,7 +67,7 @@ pub(super) async fn serve(stream: TcpStream, peer: IpAddr, listener: Arc<Listene
     });
     let io = TokioIo::new(ClientIo::new(stream, Arc::clone(&progress)));
     let mut connection = builder(&limits).serve_connection(io, service);
-    let mut timer = LazyTimer::default();
+    let mut wait = Wait::default();
     let late = {
         let mut connection = pin!(&mut connection);
         poll_fn(|cx| match connection.as_mut().poll(cx) {
@@ -75,7 +77,7 @@ pub(super) async fn serve(stream: TcpStream, peer: IpAddr, listener: Arc<Listene
                 }
                 Poll::Ready(None)
             }
-            Poll::Pending => overdue(&progress, &limits, &mut timer, cx).map(Some),
+            Poll::Pending => wait.overdue(&progress, &limits, cx).map(Some),
         })
         .await
     };
@@ -103,15 +105,33 @@ fn builder(limits: &Limits) -> http1::Builder {
     builder
 }
 
-/// Whether the client lets the connection wait for too long, and in which phase.
-fn overdue(progress: &Progress, limits: &Limits, timer: &mut LazyTimer, cx: &mut Context<'_>) -> Poll<Phase> {
-    let phase = progress.phase();
-    let patience = match phase {
-        Phase::Busy => return Poll::Pending,
-        Phase::Idle => limits.keep_alive,
-        Phase::Head => limits.header_timeout,
-    };
-    timer.poll(cx, progress.since() + patience).map(|()| phase)
+/// How long the client has let the connection wait.
+#[derive(Default)]
+struct Wait {
+    timer: LazyTimer,
+    /// The change that is waited on, and since when.
+    since: Option<(u64, Moment)>,
+}
+
+impl Wait {
+    /// Whether it was too long, and in which phase.
+    fn overdue(&mut self, progress: &Progress, limits: &Limits, cx: &mut Context<'_>) -> Poll<Phase> {
+        let phase = progress.phase();
+        let patience = match phase {
+            Phase::Busy => return Poll::Pending,
+            Phase::Idle => limits.keep_alive,
+            Phase::Head => limits.header_timeout,
+        };
+        let since = match self.since {
+            Some((change, since)) if change == progress.changes() => since,
+            _ => {
+                let now = clock::now();
+                self.since = Some((progress.changes(), now));
+                now
+            }
+        };
+        self.timer.poll(cx, since + patience).map(|()| phase)
+    }
 }
 
 fn note(worker: &Worker, progress: &Progress, error: &hyper::Error) {

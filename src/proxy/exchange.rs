@@ -218,6 +218,14 @@ impl Exchange {
         }
     }
 
+    /// When the head of the answer came; before, when it began.
+    pub(super) fn heard_at(&self) -> Moment {
+        match self.state {
+            State::Answered { at } => at,
+            _ => self.started,
+        }
+    }
+
     /// When it began.
     pub(super) fn started(&self) -> Moment {
         self.started

@@ -35,6 +35,7 @@ use crate::telemetry::Refusal;
 const ADDED: usize = 8;
 const TRUE: HeaderValue = HeaderValue::from_static("true");
 const FALSE: HeaderValue = HeaderValue::from_static("false");
+const HTTP: HeaderValue = HeaderValue::from_static("http");
 
 /// Answers a request: by an app server, or by Serin itself.
 pub(super) async fn handle(client: Rc<Client>, request: Request<Incoming>) -> Response<ResponseBody> {
@@ -56,8 +57,7 @@ async fn forward(client: &Rc<Client>, parts: &Parts, body: Incoming) -> Result<R
     let view = client.worker.view();
     let head = head::admit(parts, &view.snapshot.config.limits)?;
     let service = route(&view, &head)?;
-    let mut added = Added::new(client, &view, &service, parts);
-    headers::check_connection(&parts.headers)?;
+    let mut added = Added::new(client, &view, &service, parts, &head);
     let minted = added.minted.take();
 
     let ignored = is_ignored(&service.state.config.errors.ignore, &head, &parts.headers);
@@ -93,6 +93,7 @@ struct Added<'a> {
     view: &'a View,
     service: &'a Rc<ServiceView>,
     parts: &'a Parts,
+    head: &'a Head<'a>,
     identity: Identity<'a>,
     assignment: Assignment,
     minted: Option<String>,
@@ -101,7 +102,13 @@ struct Added<'a> {
 }
 
 impl<'a> Added<'a> {
-    fn new(client: &'a Rc<Client>, view: &'a View, service: &'a Rc<ServiceView>, parts: &'a Parts) -> Self {
+    fn new(
+        client: &'a Rc<Client>,
+        view: &'a View,
+        service: &'a Rc<ServiceView>,
+        parts: &'a Parts,
+        head: &'a Head<'a>,
+    ) -> Self {
         let config = &view.snapshot.config;
         let flags = &view.snapshot.flags;
         let identifier = Identifier {
@@ -114,19 +121,25 @@ impl<'a> Added<'a> {
         let mut identity = identifier.identify(&parts.headers);
         let minted = identity.minted.take();
         let assignment = assign(service, &identity);
-        let request_id = headers::valid_request_id(&parts.headers).cloned();
+        let request_id = head.request_id.filter(|id| headers::is_request_id(id)).cloned();
         let request_id = request_id.unwrap_or_else(|| client.worker.request_id());
         let room = ADDED + flags.exposed.len();
-        Self { client, view, service, parts, identity, assignment, minted, request_id, room }
+        Self { client, view, service, parts, head, identity, assignment, minted, request_id, room }
     }
 
     /// The fields for the app: those that pass, then those that are added.
     fn headers(&self) -> HeaderMap {
-        let mut headers = headers::passing(&self.parts.headers, &self.view.protected, self.client.trusted, self.room);
+        let mut headers = headers::passing(
+            &self.parts.headers,
+            &self.head.named,
+            &self.view.protected,
+            self.client.trusted,
+            self.room,
+        );
         self.write_track(&mut headers);
         self.write_flags(&mut headers);
         self.write_origin(&mut headers);
-        headers.insert(X_REQUEST_ID.clone(), self.request_id.clone());
+        headers.append(X_REQUEST_ID.clone(), self.request_id.clone());
         headers
     }
 
@@ -170,25 +183,23 @@ impl<'a> Added<'a> {
         }
     }
 
+    /// From strangers the forwarding fields are gone by now; a trusted peer's go on.
     fn write_origin(&self, headers: &mut HeaderMap) {
-        let peer = &self.client.peer_text;
-        // From strangers these are gone by now: what is here a trusted peer wrote.
-        match self.client.trusted.then(|| forwarded_for(headers)).flatten() {
+        let (peer, trusted) = (&self.client.peer_text, self.client.trusted);
+        match trusted.then(|| forwarded_for(headers)).flatten() {
             Some(before) => {
                 let path = [before.as_bytes(), b", ", peer.as_bytes()].concat();
                 if let Ok(value) = HeaderValue::from_bytes(&path) {
                     headers.insert(X_FORWARDED_FOR.clone(), value);
                 }
             }
-            None => drop(headers.insert(X_FORWARDED_FOR.clone(), peer.clone())),
+            None => drop(headers.append(X_FORWARDED_FOR.clone(), peer.clone())),
         }
-        if !self.client.trusted || !headers.contains_key(&X_FORWARDED_PROTO) {
-            headers.insert(X_FORWARDED_PROTO.clone(), HeaderValue::from_static("http"));
+        if !trusted || !headers.contains_key(&X_FORWARDED_PROTO) {
+            headers.append(X_FORWARDED_PROTO.clone(), HTTP);
         }
-        if let Some(host) = self.parts.headers.get(http::header::HOST)
-            && (!self.client.trusted || !headers.contains_key(&X_FORWARDED_HOST))
-        {
-            headers.insert(X_FORWARDED_HOST.clone(), host.clone());
+        if !trusted || !headers.contains_key(&X_FORWARDED_HOST) {
+            headers.append(X_FORWARDED_HOST.clone(), self.head.host.clone());
         }
     }
 }
@@ -258,11 +269,12 @@ async fn answer(
     let kept_for = headers::clean_answer(&mut parts.headers);
     keep_from_shared_caches(service, &mut parts.headers, minted);
     let body = if incoming.is_end_stream() {
+        let at = exchange.heard_at();
         exchange.finished();
         let mut lease = Some(lease);
         poll_fn(|cx| {
             if let Some(lease) = lease.take() {
-                server.give_back(lease, kept_for, cx);
+                server.give_back(lease, kept_for, at, cx);
             }
             Poll::Ready(())
         })

@@ -5,22 +5,29 @@
 
 use std::borrow::Cow;
 
-use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
+use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{Method, Uri};
 
 use super::answer::Answer;
+use super::headers;
 use crate::config::Limits;
 use crate::telemetry::Refusal;
 
-/// What routing needs of a head.
+/// What the way of a request needs of its head.
 #[derive(Debug)]
 pub(super) struct Head<'a> {
     /// The host as it came, with its port.
     pub(super) authority: &'a str,
+    /// The same as the field's value.
+    pub(super) host: &'a HeaderValue,
     /// The target for the app: its path and query as they came.
     pub(super) target: Uri,
+    /// The fields that Connection names; nearly always none.
+    pub(super) named: Vec<HeaderName>,
+    /// The client's request id, whatever it looks like.
+    pub(super) request_id: Option<&'a HeaderValue>,
 }
 
 /// Looks at a head.
@@ -31,7 +38,9 @@ pub(super) fn admit<'a>(parts: &'a Parts, limits: &Limits) -> Result<Head<'a>, A
     if parts.method == Method::CONNECT {
         return Err(bad("CONNECT is not served here"));
     }
-    let authority = host(parts)?;
+    let fields = Fields::survey(&parts.headers)?;
+    let host = fields.host.ok_or(bad("the request has no Host"))?;
+    let authority = host.to_str().ok().filter(|host| is_authority(host)).ok_or(bad("the Host is not a host"))?;
     let target = target(parts, authority)?;
     if target.path_and_query().is_some_and(|path| path.as_str().len() > limits.uri_bytes) {
         return Err(Answer::Refused(Refusal::UriTooLong, "the request's target is too long"));
@@ -39,23 +48,67 @@ pub(super) fn admit<'a>(parts: &'a Parts, limits: &Limits) -> Result<Head<'a>, A
     if has_dot_segment(target.path()) {
         return Err(bad("the path has a `.` or `..` segment"));
     }
-    body_length(parts, limits)?;
-    Ok(Head { authority, target })
+    if let (Some(limit), Some(length)) = (limits.body_bytes, fields.length)
+        && length > limit
+    {
+        return Err(Answer::Refused(Refusal::BodyTooLarge, "the request's body is too large"));
+    }
+    Ok(Head { authority, host, target, named: fields.named, request_id: fields.request_id })
+}
+
+/// The fields that matter on the way, found in one pass.
+#[derive(Default)]
+struct Fields<'a> {
+    host: Option<&'a HeaderValue>,
+    length: Option<u64>,
+    chunked: bool,
+    named: Vec<HeaderName>,
+    request_id: Option<&'a HeaderValue>,
+}
+
+impl<'a> Fields<'a> {
+    fn survey(headers: &'a HeaderMap) -> Result<Self, Answer> {
+        let mut fields = Self::default();
+        for (name, value) in headers {
+            match name.as_str() {
+                "host" if fields.host.replace(value).is_some() => return Err(bad("the request has several Hosts")),
+                "content-length" => fields.length = value.to_str().ok().and_then(|text| text.parse().ok()),
+                "transfer-encoding" => {
+                    let twice = std::mem::replace(&mut fields.chunked, true);
+                    if twice || !value.as_bytes().eq_ignore_ascii_case(b"chunked") {
+                        return Err(bad("a Transfer-Encoding other than chunked"));
+                    }
+                }
+                "connection" => headers::add_named(value, &mut fields.named),
+                "x-request-id" => fields.request_id = Some(value),
+                _ => {}
+            }
+        }
+        headers::check_named(&fields.named)?;
+        Ok(fields)
+    }
 }
 
 const fn bad(detail: &'static str) -> Answer {
     Answer::Refused(Refusal::BadRequest, detail)
 }
 
-fn host(parts: &Parts) -> Result<&str, Answer> {
-    let mut hosts = parts.headers.get_all(HOST).iter();
-    let host = hosts.next().ok_or(bad("the request has no Host"))?;
-    if hosts.next().is_some() {
-        return Err(bad("the request has several Hosts"));
+/// Bytes of a registered name (RFC 3986 section 3.2.2).
+const REG_NAME: [bool; 256] = {
+    let mut table = [false; 256];
+    let others = b"-._~!$&'()*+,;=%";
+    let mut byte = 0;
+    while byte < 256 {
+        table[byte] = (byte as u8).is_ascii_alphanumeric();
+        byte += 1;
     }
-    let host = host.to_str().map_err(|_| bad("the Host is not a host"))?;
-    if is_authority(host) { Ok(host) } else { Err(bad("the Host is not a host")) }
-}
+    let mut index = 0;
+    while index < others.len() {
+        table[others[index] as usize] = true;
+        index += 1;
+    }
+    table
+};
 
 /// `host[:port]` without userinfo (RFC 3986 section 3.2).
 fn is_authority(text: &str) -> bool {
@@ -67,8 +120,7 @@ fn is_authority(text: &str) -> bool {
     } else {
         let end = text.find(':').unwrap_or(text.len());
         let (name, rest) = text.split_at(end);
-        let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=%".contains(&b);
-        if !name.bytes().all(allowed) {
+        if !name.bytes().all(|byte| REG_NAME[usize::from(byte)]) {
             return false;
         }
         (name, rest)
@@ -94,27 +146,10 @@ fn target(parts: &Parts, authority: &str) -> Result<Uri, Answer> {
     }
 }
 
-fn body_length(parts: &Parts, limits: &Limits) -> Result<(), Answer> {
-    let mut codings = parts.headers.get_all(TRANSFER_ENCODING).iter();
-    if let Some(coding) = codings.next()
-        && (codings.next().is_some() || !coding.as_bytes().eq_ignore_ascii_case(b"chunked"))
-    {
-        return Err(bad("a Transfer-Encoding other than chunked"));
-    }
-    let too_large = |limit: u64| {
-        let length = parts.headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse::<u64>().ok()?;
-        (length > limit).then_some(())
-    };
-    match limits.body_bytes.and_then(too_large) {
-        Some(()) => Err(Answer::Refused(Refusal::BodyTooLarge, "the request's body is too large")),
-        None => Ok(()),
-    }
-}
-
 /// `.` and `..`, in any spelling that an app may decode.
 fn has_dot_segment(path: &str) -> bool {
     // Nearly all paths have neither: one look at their bytes.
-    if !path.contains("/.") && !path.contains('%') {
+    if !path.bytes().any(|byte| matches!(byte, b'.' | b'%')) {
         return false;
     }
     let dots = |segment: &str| {

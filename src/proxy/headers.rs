@@ -4,8 +4,10 @@
 //! client's stays as it was for another attempt. What is injected comes last:
 //! nothing that a client writes can remove or replace it.
 
+use std::time::Duration;
+
 use http::header::{
-    AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, COOKIE, EXPIRES, HOST, HeaderMap, HeaderName, HeaderValue,
+    AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, COOKIE, EXPIRES, HOST, HeaderMap, HeaderName, HeaderValue,
 };
 
 use super::answer::Answer;
@@ -18,7 +20,6 @@ pub(super) static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwa
 pub(super) static X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 pub(super) static X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 pub(super) static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-static KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 pub(super) static FEATURE_FLAGS: HeaderName = HeaderName::from_static("feature-flags");
 
 /// Longest request id that is passed on.
@@ -70,58 +71,70 @@ fn hop_by_hop(name: &HeaderName) -> bool {
     matches!(name.as_str(), "connection" | "keep-alive" | "proxy-connection" | "transfer-encoding" | "te" | "upgrade")
 }
 
-/// The fields that a Connection field names; nearly always none.
-fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
-    let mut named = Vec::new();
-    for value in headers.get_all(CONNECTION) {
-        for token in value.as_bytes().split(|b| *b == b',').map(<[u8]>::trim_ascii) {
-            let option = token.eq_ignore_ascii_case(b"close") || token.eq_ignore_ascii_case(b"keep-alive");
-            if !option && let Ok(name) = HeaderName::from_bytes(token) {
-                named.push(name);
-            }
+/// Adds the fields that a Connection field names.
+pub(super) fn add_named(connection: &HeaderValue, named: &mut Vec<HeaderName>) {
+    for token in connection.as_bytes().split(|b| *b == b',').map(<[u8]>::trim_ascii) {
+        let option = token.eq_ignore_ascii_case(b"close") || token.eq_ignore_ascii_case(b"keep-alive");
+        if !option && let Ok(name) = HeaderName::from_bytes(token) {
+            named.push(name);
         }
     }
-    named
 }
 
 /// Refuses a request whose Connection names a field that must not be lost on the way.
 ///
 /// # Errors
 /// With the answer that says so.
-pub(super) fn check_connection(request: &HeaderMap) -> Result<(), Answer> {
-    let named = named_by_connection(request);
+pub(super) fn check_named(named: &[HeaderName]) -> Result<(), Answer> {
     if named.iter().any(|name| [HOST, CONTENT_LENGTH, COOKIE, AUTHORIZATION].contains(name)) {
         return Err(Answer::Refused(Refusal::BadRequest, "Connection names a field that is not its own"));
     }
     Ok(())
 }
 
-/// The fields that pass to the app, with room for those that are added.
-pub(super) fn passing(request: &HeaderMap, protected: &Protected, trusted: bool, room: usize) -> HeaderMap {
-    let named = named_by_connection(request);
+/// The fields that pass to the app, with room for those that are added. `named`:
+/// those that Connection names. The request id is written anew.
+pub(super) fn passing(
+    request: &HeaderMap,
+    named: &[HeaderName],
+    protected: &Protected,
+    trusted: bool,
+    room: usize,
+) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(request.keys_len() + room);
     for (name, value) in request {
-        if !hop_by_hop(name) && !protected.covers(name, trusted) && !named.contains(name) {
+        let stays_here = hop_by_hop(name) || name.as_str() == X_REQUEST_ID.as_str();
+        if !stays_here && !protected.covers(name, trusted) && !named.contains(name) {
             headers.append(name.clone(), value.clone());
         }
     }
     headers
 }
 
-/// A client's request id, where it is 1 to 128 of `[A-Za-z0-9._-]`.
-pub(super) fn valid_request_id(headers: &HeaderMap) -> Option<&HeaderValue> {
-    let value = headers.get(&X_REQUEST_ID)?;
+/// Whether a client's request id is passed on: 1 to 128 of `[A-Za-z0-9._-]`.
+pub(super) fn is_request_id(value: &HeaderValue) -> bool {
     let bytes = value.as_bytes();
     let allowed = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
-    (!bytes.is_empty() && bytes.len() <= REQUEST_ID_MAX && bytes.iter().all(allowed)).then_some(value)
+    !bytes.is_empty() && bytes.len() <= REQUEST_ID_MAX && bytes.iter().all(allowed)
 }
 
 /// Removes from an answer what is not for the client. The value is how long the
 /// app keeps an idle connection, where it says so.
-pub(super) fn clean_answer(headers: &mut HeaderMap) -> Option<std::time::Duration> {
-    let kept_for = headers.get(&KEEP_ALIVE).and_then(keep_alive_timeout);
-    let mut gone = if headers.contains_key(CONNECTION) { named_by_connection(headers) } else { Vec::new() };
-    gone.extend(headers.keys().filter(|name| hop_by_hop(name) || serins_own(name)).cloned());
+pub(super) fn clean_answer(headers: &mut HeaderMap) -> Option<Duration> {
+    let mut gone = Vec::new();
+    let mut kept_for = None;
+    for (name, value) in headers.iter() {
+        if hop_by_hop(name) {
+            match name.as_str() {
+                "connection" => add_named(value, &mut gone),
+                "keep-alive" => kept_for = keep_alive_timeout(value),
+                _ => {}
+            }
+            gone.push(name.clone());
+        } else if serins_own(name) {
+            gone.push(name.clone());
+        }
+    }
     for name in gone {
         headers.remove(name);
     }
@@ -135,9 +148,9 @@ pub(super) fn serins_own(name: &HeaderName) -> bool {
 }
 
 /// `timeout=N`: one second less, so that the app is never the first to close.
-fn keep_alive_timeout(value: &HeaderValue) -> Option<std::time::Duration> {
+fn keep_alive_timeout(value: &HeaderValue) -> Option<Duration> {
     let seconds = value.to_str().ok()?.split(',').find_map(|part| part.trim().strip_prefix("timeout="))?;
-    Some(std::time::Duration::from_secs(seconds.trim().parse::<u64>().ok()?.saturating_sub(1)))
+    Some(Duration::from_secs(seconds.trim().parse::<u64>().ok()?.saturating_sub(1)))
 }
 
 /// Whether shared caches may keep an answer by its own word (RFC 9111 section 3).
@@ -176,6 +189,12 @@ mod tests {
 
     fn headers(fields: &[(&str, &str)]) -> HeaderMap {
         fields.iter().map(|(n, v)| (name(n), HeaderValue::from_str(v).unwrap())).collect()
+    }
+
+    fn named(headers: &HeaderMap) -> Vec<HeaderName> {
+        let mut named = Vec::new();
+        headers.get_all("connection").iter().for_each(|value| add_named(value, &mut named));
+        named
     }
 
     #[test]
@@ -217,7 +236,8 @@ mod tests {
             ("accept", "*/*"),
             ("accept", "b"),
         ]);
-        let passed = passing(&request, &Protected::new("x-feature-"), false, 4);
+        let named = named(&request);
+        let passed = passing(&request, &named, &Protected::new("x-feature-"), false, 4);
         let names: Vec<&str> = passed.keys().map(HeaderName::as_str).collect();
         assert_eq!(names, ["host", "accept"]);
         assert_eq!(passed.get_all("accept").iter().count(), 2);
@@ -227,7 +247,7 @@ mod tests {
     fn connection_cannot_name_what_the_request_means() {
         for field in ["host", "Content-Length", "cookie", "authorization"] {
             let request = headers(&[("host", "a"), ("connection", field)]);
-            assert!(check_connection(&request).is_err(), "{field}");
+            assert!(check_named(&named(&request)).is_err(), "{field}");
         }
     }
 
@@ -242,7 +262,7 @@ mod tests {
             ("x-app", "1"),
             ("server", "app"),
         ]);
-        assert_eq!(clean_answer(&mut answer), Some(std::time::Duration::from_secs(4)));
+        assert_eq!(clean_answer(&mut answer), Some(Duration::from_secs(4)));
         let names: Vec<&str> = answer.keys().map(HeaderName::as_str).collect();
         assert_eq!(names, ["x-app", "server"]);
     }
@@ -265,9 +285,9 @@ mod tests {
 
     #[test]
     fn request_ids_are_passed_on_where_they_are_harmless() {
-        assert!(valid_request_id(&headers(&[("x-request-id", "a-B_9.z")])).is_some());
+        assert!(is_request_id(&HeaderValue::from_static("a-B_9.z")));
         for wrong in ["", "a b", "a\"b", &"a".repeat(129)] {
-            assert!(valid_request_id(&headers(&[("x-request-id", wrong)])).is_none(), "{wrong:?}");
+            assert!(!is_request_id(&HeaderValue::from_str(wrong).unwrap()), "{wrong:?}");
         }
     }
 

@@ -11,9 +11,6 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use crate::clock;
-use crate::decide::time::Moment;
-
 /// What a connection does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -27,17 +24,16 @@ pub(super) enum Phase {
 }
 
 /// Where a connection stands; only its own task writes, the atomics make it `Send`.
-#[derive(Debug)]
+///
+/// Changes are counted, not timed: whoever waits looks at the clock once for each
+/// that is still the last one, so a busy connection never does.
+#[derive(Debug, Default)]
 pub(super) struct Progress {
     phase: AtomicU8,
-    since: AtomicU64,
+    changes: AtomicU64,
 }
 
 impl Progress {
-    pub(super) fn new() -> Self {
-        Self { phase: AtomicU8::new(Phase::Idle as u8), since: AtomicU64::new(clock::now().as_micros()) }
-    }
-
     pub(super) fn phase(&self) -> Phase {
         match self.phase.load(Ordering::Relaxed) {
             0 => Phase::Idle,
@@ -46,17 +42,14 @@ impl Progress {
         }
     }
 
-    pub(super) fn since(&self) -> Moment {
-        Moment::from_micros(self.since.load(Ordering::Relaxed))
+    /// Grows with every change.
+    pub(super) fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Relaxed)
     }
 
     pub(super) fn enter(&self, phase: Phase) {
         self.phase.store(phase as u8, Ordering::Relaxed);
-    }
-
-    fn enter_now(&self, phase: Phase) {
-        self.enter(phase);
-        self.since.store(clock::now().as_micros(), Ordering::Relaxed);
+        self.changes.store(self.changes() + 1, Ordering::Relaxed);
     }
 }
 
@@ -73,7 +66,7 @@ impl ClientIo {
     /// Bytes are still leaving: the wait for the next request begins after them.
     fn wrote(&self, written: &Poll<io::Result<usize>>) {
         if written.is_ready() && self.progress.phase() == Phase::Idle {
-            self.progress.enter_now(Phase::Idle);
+            self.progress.enter(Phase::Idle);
         }
     }
 }
@@ -83,7 +76,7 @@ impl AsyncRead for ClientIo {
         let before = buf.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(cx, buf);
         if buf.filled().len() > before && self.progress.phase() == Phase::Idle {
-            self.progress.enter_now(Phase::Head);
+            self.progress.enter(Phase::Head);
         }
         read
     }

@@ -12,7 +12,6 @@ use hyper_util::rt::TokioIo;
 
 use super::connect::{ConnectError, Heard, connect};
 use super::lease::Lease;
-use crate::clock;
 use crate::config;
 use crate::decide::time::Moment;
 use crate::telemetry::ProcessStats;
@@ -52,8 +51,7 @@ where
     }
 
     /// The connection that was used last, if it has not been idle for too long.
-    pub fn idle(&self) -> Option<Lease<B>> {
-        let now = clock::now();
+    pub fn idle(&self, now: Moment) -> Option<Lease<B>> {
         let mut idle = self.idle.borrow_mut();
         match idle.pop() {
             Some(Idle { lease, until }) if now < until => Some(lease.reuse()),
@@ -85,14 +83,14 @@ where
     }
 
     /// Takes a connection back after the last byte of an answer; closes it where it
-    /// cannot be used again.
-    pub fn give_back(&self, mut lease: Lease<B>, kept_for: Option<Duration>, cx: &mut Context<'_>) {
+    /// cannot be used again. `now` may be a little early: then so is its end.
+    pub fn give_back(&self, mut lease: Lease<B>, kept_for: Option<Duration>, now: Moment, cx: &mut Context<'_>) {
         lease.kept_for = kept_for.or(lease.kept_for);
         let span = lease.kept_for.map_or(self.limits.span, |kept| kept.min(self.limits.span));
         if span.is_zero() || self.limits.count == 0 || !lease.ready(cx) {
             return;
         }
-        let until = clock::now() + span;
+        let until = now + span;
         let mut idle = self.idle.borrow_mut();
         if idle.len() < self.limits.count {
             idle.push(Idle { lease, until });
