@@ -67,25 +67,25 @@ impl Streaming {
         if self.broken {
             return Poll::Ready(Some(Err(BodyError("the answer's body broke off"))));
         }
-        let mut frame = Pin::new(&mut self.incoming).poll_frame(cx);
+        let mut frame = self.poll_incoming(cx);
         if frame.is_pending() {
             if let Some(lease) = &mut self.lease {
-                lease.drive(cx);
+                lease.drive();
             }
-            frame = Pin::new(&mut self.incoming).poll_frame(cx);
+            frame = self.poll_incoming(cx);
         }
         match frame {
             Poll::Ready(Some(Ok(frame))) => {
                 // Nothing comes after trailers, and hyper does not ask for it.
                 if self.incoming.is_end_stream() || frame.is_trailers() {
-                    self.finish(cx);
+                    self.finish();
                 } else if let Some((_, since)) = &mut self.silence {
                     *since = clock::now();
                 }
                 Poll::Ready(Some(Ok(for_the_client(frame))))
             }
             Poll::Ready(None) => {
-                self.finish(cx);
+                self.finish();
                 Poll::Ready(None)
             }
             Poll::Ready(Some(Err(_))) => {
@@ -98,8 +98,21 @@ impl Streaming {
             }
             Poll::Pending => {
                 self.waited = true;
+                if let Some(lease) = &self.lease {
+                    lease.sleep(cx);
+                }
                 self.poll_timers(cx)
             }
+        }
+    }
+
+    /// Where this task drives the connection only its own look can bring a frame: the
+    /// task's waker would wake it once more for nothing.
+    fn poll_incoming(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let incoming = Pin::new(&mut self.incoming);
+        match self.lease.as_ref().and_then(Lease::waker) {
+            Some(own) => incoming.poll_frame(&mut Context::from_waker(own)),
+            None => incoming.poll_frame(cx),
         }
     }
 
@@ -123,12 +136,12 @@ impl Streaming {
         Poll::Pending
     }
 
-    fn finish(&mut self, cx: &mut Context<'_>) {
+    fn finish(&mut self) {
         // A short answer came at once: its head's time will do.
         let at = if self.waited { clock::now() } else { self.exchange.heard_at() };
         self.exchange.finished();
         if let Some(lease) = self.lease.take() {
-            self.server.give_back(lease, self.kept_for, at, cx);
+            self.server.give_back(lease, self.kept_for, at);
         }
     }
 

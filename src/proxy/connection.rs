@@ -98,6 +98,7 @@ fn builder(limits: &Limits) -> http1::Builder {
         .keep_alive(true)
         .half_close(false)
         .header_read_timeout(None)
+        .writev(false)
         .max_headers(limits.headers)
         .max_header_size(limits.header_bytes)
         // Also the buffer for bodies on their way: a slow reader holds no more than this.

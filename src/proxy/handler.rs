@@ -1,9 +1,7 @@
 //! The way of one request, top to bottom.
 
-use std::future::poll_fn;
 use std::net::IpAddr;
 use std::rc::Rc;
-use std::task::Poll;
 
 use http::header::{EXPECT, HeaderMap, HeaderValue, SET_COOKIE, USER_AGENT};
 use http::request::Parts;
@@ -66,7 +64,7 @@ async fn forward(client: &Rc<Client>, parts: &Parts, body: Incoming) -> Result<R
     let mut exchange = Exchange::new(Rc::clone(client), Rc::clone(&service), added.assignment, ignored, upload.clone());
     let attempt = Attempt { client, service: &service, pool, parts, target: &head.target, upload: upload.as_ref() };
     match attempt.run(|| added.headers(), &mut exchange).await {
-        Ok(answered) => Ok(answer(&service, answered, exchange, minted).await),
+        Ok(answered) => Ok(answer(&service, answered, exchange, minted)),
         Err(answer) => {
             match answer {
                 Answer::Failed(kind) => exchange.failed(kind, answer.status()),
@@ -254,7 +252,7 @@ fn upload(client: &Client, view: &View, parts: &Parts, body: Incoming) -> Option
 }
 
 /// The app's answer, made fit for the client.
-async fn answer(
+fn answer(
     service: &Rc<ServiceView>,
     answered: Answered,
     mut exchange: Exchange,
@@ -271,14 +269,7 @@ async fn answer(
     let body = if incoming.is_end_stream() {
         let at = exchange.heard_at();
         exchange.finished();
-        let mut lease = Some(lease);
-        poll_fn(|cx| {
-            if let Some(lease) = lease.take() {
-                server.give_back(lease, kept_for, at, cx);
-            }
-            Poll::Ready(())
-        })
-        .await;
+        server.give_back(lease, kept_for, at);
         ResponseBody::Own(None)
     } else {
         let silence = service.state.config.timeouts.stream;

@@ -3,7 +3,6 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::task::Context;
 use std::time::Duration;
 
 use http_body::Body;
@@ -76,6 +75,7 @@ where
         let heard = Arc::new(AtomicBool::new(false));
         let io = TokioIo::new(Heard::new(stream, Arc::clone(&heard)));
         let (sender, connection) = http1::Builder::new()
+            .writev(false)
             .handshake(io)
             .await
             .map_err(|error| ConnectError::Failed(std::io::Error::other(error)))?;
@@ -84,10 +84,10 @@ where
 
     /// Takes a connection back after the last byte of an answer; closes it where it
     /// cannot be used again. `now` may be a little early: then so is its end.
-    pub fn give_back(&self, mut lease: Lease<B>, kept_for: Option<Duration>, now: Moment, cx: &mut Context<'_>) {
+    pub fn give_back(&self, mut lease: Lease<B>, kept_for: Option<Duration>, now: Moment) {
         lease.kept_for = kept_for.or(lease.kept_for);
         let span = lease.kept_for.map_or(self.limits.span, |kept| kept.min(self.limits.span));
-        if span.is_zero() || self.limits.count == 0 || !lease.ready(cx) {
+        if span.is_zero() || self.limits.count == 0 || !lease.ready() {
             return;
         }
         let until = now + span;

@@ -14,6 +14,7 @@ use hyper::client::conn::http1::{Connection, SendRequest};
 use hyper_util::rt::TokioIo;
 
 use super::connect::Heard;
+use super::signal::Signal;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -24,6 +25,9 @@ pub struct Lease<B: Body + 'static> {
     /// Driven by whoever holds the lease; gone once it has ended or has a task of its own.
     connection: Option<Box<Connection<TokioIo<Heard>, B>>>,
     heard: Arc<AtomicBool>,
+    signal: Arc<Signal>,
+    /// The signal as the connection knows it.
+    waker: Waker,
     reused: bool,
     /// How long the app keeps it open, where the app said so.
     pub(super) kept_for: Option<Duration>,
@@ -49,7 +53,9 @@ where
         connection: Connection<TokioIo<Heard>, B>,
         heard: Arc<AtomicBool>,
     ) -> Self {
-        Self { sender, connection: Some(Box::new(connection)), heard, reused: false, kept_for: None }
+        let signal = Arc::new(Signal::default());
+        let waker = Waker::from(Arc::clone(&signal));
+        Self { sender, connection: Some(Box::new(connection)), heard, signal, waker, reused: false, kept_for: None }
     }
 
     /// Sends a request and waits for the head of its answer. `between` is asked after
@@ -64,11 +70,11 @@ where
         mut between: impl FnMut(&mut Context<'_>) -> Poll<Between<T>>,
     ) -> Result<Result<Response<Incoming>, SendError<B>>, T> {
         self.heard.store(false, Ordering::Relaxed);
-        let Self { sender, connection, .. } = self;
+        let Self { sender, connection, signal, waker, .. } = self;
         let mut answer = pin!(sender.try_send_request(request));
         poll_fn(|cx| {
             loop {
-                drive(connection, cx);
+                drive(connection, signal, waker);
                 // Only the connection that this task drives can answer: a waker of the
                 // answer's own would wake the task once more for nothing.
                 let mut unwoken = Context::from_waker(Waker::noop());
@@ -80,7 +86,10 @@ where
                 match between(cx) {
                     Poll::Ready(Between::LookAgain) => {}
                     Poll::Ready(Between::End(value)) => return Poll::Ready(Err(value)),
-                    Poll::Pending => return Poll::Pending,
+                    Poll::Pending => {
+                        signal.sleep(cx);
+                        return Poll::Pending;
+                    }
                 }
             }
         })
@@ -88,8 +97,18 @@ where
     }
 
     /// Moves bytes in both directions as far as they go now.
-    pub fn drive(&mut self, cx: &mut Context<'_>) {
-        drive(&mut self.connection, cx);
+    pub fn drive(&mut self) {
+        drive(&mut self.connection, &self.signal, &self.waker);
+    }
+
+    /// The waker of a connection that whoever holds the lease drives.
+    pub fn waker(&self) -> Option<&Waker> {
+        self.connection.as_ref().map(|_| &self.waker)
+    }
+
+    /// The task will wait until something happens on the connection.
+    pub fn sleep(&self, cx: &Context<'_>) {
+        self.signal.sleep(cx);
     }
 
     /// Gives the connection a task of its own: the answer has begun while the request's
@@ -114,10 +133,12 @@ where
     }
 
     /// Whether it can take another request now.
-    pub(super) fn ready(&mut self, cx: &mut Context<'_>) -> bool {
+    pub(super) fn ready(&mut self) -> bool {
         if self.connection.is_some() && !self.sender.is_ready() {
-            self.drive(cx);
+            self.drive();
         }
+        // Idle: what happens on it is seen by the next request.
+        self.signal.look();
         self.connection.is_some() && self.sender.is_ready()
     }
 
@@ -138,14 +159,15 @@ pub enum Between<T> {
     End(T),
 }
 
-fn drive<B>(connection: &mut Option<Box<Connection<TokioIo<Heard>, B>>>, cx: &mut Context<'_>)
+fn drive<B>(connection: &mut Option<Box<Connection<TokioIo<Heard>, B>>>, signal: &Signal, waker: &Waker)
 where
     B: Body + 'static,
     B::Data: Send,
     B::Error: Into<BoxError>,
 {
+    signal.look();
     if let Some(running) = connection
-        && Pin::new(&mut **running).poll(cx).is_ready()
+        && Pin::new(&mut **running).poll(&mut Context::from_waker(waker)).is_ready()
     {
         *connection = None;
     }

@@ -10,6 +10,7 @@
 mod connect;
 mod endpoint;
 mod lease;
+mod signal;
 
 pub use connect::ConnectError;
 pub use endpoint::{Endpoint, IdleLimits};
