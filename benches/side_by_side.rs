@@ -1,14 +1,14 @@
 //! Serin, nginx and HAProxy in turn on one core, with origin and load generator on
 //! the other: CPU time of the proxy's process per request, as a ratio to nginx.
 //!
-//! `cargo bench --bench side_by_side [-- --rounds 7 --seconds 2]`
+//! `cargo bench --bench side_by_side [-- --rounds 41 --seconds 0.4]`
 //!
 //! Workload: 64 keep-alive connections, a 1 KiB answer, 10,000 users by cookie,
 //! 10 % of them to the canary. nginx and HAProxy split by a hash of the cookie and
 //! inject three header fields; Serin does what it always does (identity, bucket,
 //! guard, ledgers, histogram, three flags, track, forwarding and request id
-//! fields). Rounds are interleaved and the median of the per-round ratios counts:
-//! absolute times say nothing on a machine that others use too.
+//! fields). Short rounds are interleaved and the median of the per-round ratios
+//! counts: absolute times say nothing on a machine that others use too.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, clippy::print_stderr)]
 #![allow(clippy::disallowed_methods)]
 
@@ -23,6 +23,7 @@ use std::cell::Cell;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 
 const CONNECTIONS: usize = 64;
 const USERS: usize = 10_000;
@@ -36,7 +37,7 @@ struct Options {
 }
 
 fn options() -> Options {
-    let mut options = Options { rounds: 7, seconds: 2.0 };
+    let mut options = Options { rounds: 41, seconds: 0.4 };
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
         match arg.as_str() {
@@ -200,13 +201,34 @@ async fn origin(listener: TcpListener) {
     }
 }
 
-/// One connection in a closed loop until told to stop.
-async fn client(address: SocketAddr, first: usize, stop: Rc<Cell<bool>>, done: Rc<Cell<u64>>) {
+/// The connections to one proxy: open all the time, busy in turn.
+#[derive(Default)]
+struct Clients {
+    busy: Cell<bool>,
+    go: Notify,
+    done: Cell<u64>,
+}
+
+impl Clients {
+    fn start(address: SocketAddr) -> Rc<Self> {
+        let clients = Rc::new(Self::default());
+        for n in 0..CONNECTIONS {
+            tokio::task::spawn_local(client(address, n * USERS / CONNECTIONS, Rc::clone(&clients)));
+        }
+        clients
+    }
+}
+
+/// One connection in a closed loop, whenever it is its proxy's turn.
+async fn client(address: SocketAddr, first: usize, clients: Rc<Clients>) {
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.set_nodelay(true).unwrap();
     let mut buffer = vec![0; 16384];
     let mut user = first;
-    while !stop.get() {
+    loop {
+        while !clients.busy.get() {
+            clients.go.notified().await;
+        }
         user = (user + 1) % USERS;
         let request = format!(
             "GET /products/{user} HTTP/1.1\r\nhost: shop.example.com\r\nuser-agent: bench/1.0\r\naccept: text/html\r\n\
@@ -225,7 +247,7 @@ async fn client(address: SocketAddr, first: usize, stop: Rc<Cell<bool>>, done: R
             }
         }
         assert!(buffer.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&buffer[..filled.min(200)]));
-        done.set(done.get() + 1);
+        clients.done.set(clients.done.get() + 1);
     }
 }
 
@@ -234,29 +256,27 @@ fn find(text: &[u8], part: &[u8]) -> Option<usize> {
 }
 
 /// CPU nanoseconds per request, and requests per second.
-async fn measure(proxy: &Proxy, seconds: f64) -> (f64, f64) {
-    let (stop, done) = (Rc::new(Cell::new(false)), Rc::new(Cell::new(0_u64)));
-    let clients: Vec<_> = (0..CONNECTIONS)
-        .map(|n| {
-            let first = n * USERS / CONNECTIONS;
-            tokio::task::spawn_local(client(proxy.address, first, Rc::clone(&stop), Rc::clone(&done)))
-        })
-        .collect();
-    tokio::time::sleep(Duration::from_secs_f64(seconds * 0.2)).await;
-    let (cpu, count, since) = (proxy.cpu(), done.get(), Instant::now());
+async fn measure(proxy: &Proxy, clients: &Clients, seconds: f64) -> (f64, f64) {
+    clients.busy.set(true);
+    clients.go.notify_waiters();
+    tokio::time::sleep(Duration::from_secs_f64(seconds * 0.25)).await;
+    let (cpu, count, since) = (proxy.cpu(), clients.done.get(), Instant::now());
     tokio::time::sleep(Duration::from_secs_f64(seconds)).await;
-    let (cpu, count, elapsed) = (proxy.cpu() - cpu, done.get() - count, since.elapsed());
-    stop.set(true);
-    for client in clients {
-        client.await.unwrap();
-    }
+    let (cpu, count, elapsed) = (proxy.cpu() - cpu, clients.done.get() - count, since.elapsed());
+    clients.busy.set(false);
+    // What is under way ends before the next one's turn.
+    tokio::time::sleep(Duration::from_millis(20)).await;
     (cpu as f64 / count as f64, count as f64 / elapsed.as_secs_f64())
 }
 
-fn median(values: &[f64]) -> f64 {
+fn quantile(values: &[f64], part: f64) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
-    sorted[sorted.len() / 2]
+    sorted[((sorted.len() - 1) as f64 * part).round() as usize]
+}
+
+fn median(values: &[f64]) -> f64 {
+    quantile(values, 0.5)
 }
 
 async fn run(options: &Options) {
@@ -276,28 +296,34 @@ async fn run(options: &Options) {
         proxies.iter().any(|proxy| proxy.name == "nginx"),
         "nginx is the measure: install it (Debian: nginx-light)"
     );
+    let clients: Vec<_> = proxies.iter().map(|proxy| Clients::start(proxy.address)).collect();
     let mut ratios = vec![Vec::new(); proxies.len()];
     let mut costs = vec![Vec::new(); proxies.len()];
     let mut rates = vec![Vec::new(); proxies.len()];
     for round in 1..=options.rounds {
-        let mut base = f64::NAN;
-        for (index, proxy) in proxies.iter().enumerate() {
-            let (cost, rate) = measure(proxy, options.seconds).await;
-            if proxy.name == "nginx" {
-                base = cost;
-            }
+        // Each of them is the first one in turn.
+        let mut measured = vec![(0.0, 0.0); proxies.len()];
+        for turn in 0..proxies.len() {
+            let index = (round + turn) % proxies.len();
+            measured[index] = measure(&proxies[index], &clients[index], options.seconds).await;
+        }
+        let base =
+            proxies.iter().zip(&measured).find(|(proxy, _)| proxy.name == "nginx").map_or(f64::NAN, |(_, m)| m.0);
+        for (index, (cost, rate)) in measured.into_iter().enumerate() {
             costs[index].push(cost);
             ratios[index].push(cost / base);
             rates[index].push(rate);
         }
-        eprintln!("round {round} of {}", options.rounds);
+        if round % 10 == 0 {
+            eprintln!("round {round} of {}", options.rounds);
+        }
     }
     println!(
-        "| proxy | CPU per request, ratio to nginx (median) | lowest to highest | CPU µs per request | requests/s |"
+        "| proxy | CPU per request, ratio to nginx (median) | middle half of the rounds | CPU µs per request | requests/s |"
     );
     println!("| --- | --- | --- | --- | --- |");
     for (index, proxy) in proxies.iter().enumerate() {
-        let (low, high) = ratios[index].iter().fold((f64::MAX, f64::MIN), |(l, h), r| (l.min(*r), h.max(*r)));
+        let (low, high) = (quantile(&ratios[index], 0.25), quantile(&ratios[index], 0.75));
         println!(
             "| {} | {:.2} | {low:.2} to {high:.2} | {:.1} | {:.0} |",
             proxy.name,
