@@ -55,15 +55,15 @@ impl Attempt<'_> {
             None => self.connect(&server).await?,
         };
         match self.send(lease, headers(), exchange).await? {
-            Sent::Answered(response, lease) => Ok(Answered { response, lease, server }),
-            Sent::IdleWasDead => {
+            Some((response, lease)) => Ok(Answered { response, lease, server }),
+            None => {
                 self.client.worker.stats.idle_was_dead();
                 let lease = self.connect(&server).await?;
                 // Built anew: to keep a copy of every request for this would cost them all.
                 match self.send(lease, headers(), exchange).await? {
-                    Sent::Answered(response, lease) => Ok(Answered { response, lease, server }),
+                    Some((response, lease)) => Ok(Answered { response, lease, server }),
                     // A new connection is no idle one.
-                    Sent::IdleWasDead => Err(Answer::Failed(ErrorKind::Reset)),
+                    None => Err(Answer::Failed(ErrorKind::Reset)),
                 }
             }
         }
@@ -100,7 +100,7 @@ impl Attempt<'_> {
                 if self.upload.is_some_and(|upload| upload.ended_at().is_none()) {
                     lease.detach();
                 }
-                Ok(Sent::Answered(response, lease))
+                Ok(Some((response, lease)))
             }
             Err(failed) => self.judge(&lease, &failed),
         }
@@ -160,17 +160,15 @@ impl Attempt<'_> {
         }
         let unsent = failed.unsent.is_some() || idempotent(&self.parts.method);
         if lease.reused() && !lease.heard() && unsent && self.upload.is_none_or(|upload| upload.is_untouched()) {
-            return Ok(Sent::IdleWasDead);
+            return Ok(None);
         }
         tracing::debug!(error = &failed.error as &dyn std::error::Error, "no answer");
         Err(Answer::Failed(if failed.error.is_parse() { ErrorKind::Protocol } else { ErrorKind::Reset }))
     }
 }
 
-enum Sent {
-    Answered(Response<Incoming>, Lease<RequestBody>),
-    IdleWasDead,
-}
+/// The head of an answer with its connection; `None`: the idle connection was dead.
+type Sent = Option<(Response<Incoming>, Lease<RequestBody>)>;
 
 /// RFC 9110 section 9.2.2.
 fn idempotent(method: &Method) -> bool {
