@@ -406,17 +406,29 @@ fn a_request_on_a_dead_idle_connection_is_answered_by_a_new_one() {
     let app = Scripted::start();
     let serin = Serin::start(&format!("workers: 1\nstable: 'http://{}'\n", app.address));
     // The app closes after its answer without a word of it.
-    for (request, body) in [(GET, None), (POST, Some("hello"))] {
-        let script: Vec<Do> = body.map(Do::Await).into_iter().chain([Do::Send(OK), Do::Close]).collect();
-        app.plays(&script);
-        for n in 0..20 {
-            assert_eq!(ask(&serin, request).status, 200, "request {n}");
-        }
+    app.plays(&[Do::Send(OK), Do::Close]);
+    for n in 0..40 {
+        assert_eq!(ask(&serin, GET).status, 200, "request {n}");
     }
     let metrics = serin.metrics();
     assert_eq!(metrics.sum("serin_outcomes_total", &["outcome=\"success\""]), 40.0);
     assert_eq!(metrics.sum("serin_outcomes_total", &[]), 40.0, "a dead idle connection is no attempt");
     assert_eq!(app.requests().len(), 40, "no request reached the app twice");
+}
+
+#[test]
+fn a_post_on_a_dying_idle_connection_reaches_the_app_once_or_is_an_error() {
+    let app = Scripted::start();
+    let serin = Serin::start(&format!("workers: 1\nstable: 'http://{}'\n", app.address));
+    app.plays(&[Do::Await("hello"), Do::Send(OK), Do::Close]);
+    // Whether the app's end arrives before the next request is written is chance: seen
+    // before, the request goes to a new connection; else it may have been read.
+    let answered = (0..40).filter(|_| ask(&serin, POST).status == 200).count();
+    assert!(answered >= 1);
+    assert_eq!(app.requests().len(), answered, "none reached it twice, none that failed did");
+    let metrics = serin.metrics();
+    assert_eq!(metrics.sum("serin_outcomes_total", &["outcome=\"success\""]), answered as f64);
+    assert_eq!(metrics.sum("serin_outcomes_total", &["outcome=\"reset\""]), 40.0 - answered as f64);
 }
 
 #[test]

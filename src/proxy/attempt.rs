@@ -46,7 +46,7 @@ impl Attempt<'_> {
     /// With Serin's own answer.
     pub(super) async fn run(
         &self,
-        headers: impl Fn() -> HeaderMap,
+        mut headers: impl FnMut() -> HeaderMap,
         exchange: &mut Exchange,
     ) -> Result<Answered, Answer> {
         let server = Rc::clone(self.service.server(self.pool));

@@ -38,8 +38,11 @@ const HTTP: HeaderValue = HeaderValue::from_static("http");
 /// Answers a request: by an app server, or by Serin itself.
 pub(super) async fn handle(client: Rc<Client>, request: Request<Incoming>) -> Response<ResponseBody> {
     client.progress.enter(Phase::Busy);
-    let (parts, body) = request.into_parts();
-    match forward(&client, &parts, body).await {
+    let (mut parts, body) = request.into_parts();
+    // The app gets the client's own fields; a copy stays for another attempt.
+    let copy = parts.headers.clone();
+    let headers = std::mem::replace(&mut parts.headers, copy);
+    match forward(&client, &parts, headers, body).await {
         Ok(response) => response,
         Err(answer) => {
             if let Answer::Refused(refusal, _) = answer {
@@ -51,9 +54,14 @@ pub(super) async fn handle(client: Rc<Client>, request: Request<Incoming>) -> Re
     }
 }
 
-async fn forward(client: &Rc<Client>, parts: &Parts, body: Incoming) -> Result<Response<ResponseBody>, Answer> {
+async fn forward(
+    client: &Rc<Client>,
+    parts: &Parts,
+    headers: HeaderMap,
+    body: Incoming,
+) -> Result<Response<ResponseBody>, Answer> {
     let view = client.worker.view();
-    let head = head::admit(parts, &view.snapshot.config.limits)?;
+    let head = head::admit(parts, &view.snapshot.config.limits, &view.protected, client.trusted)?;
     let service = route(&view, &head)?;
     let mut added = Added::new(client, &view, &service, parts, &head);
     let minted = added.minted.take();
@@ -63,7 +71,9 @@ async fn forward(client: &Rc<Client>, parts: &Parts, body: Incoming) -> Result<R
     let pool = service.state.role(added.assignment.track).pool;
     let mut exchange = Exchange::new(Rc::clone(client), Rc::clone(&service), added.assignment, ignored, upload.clone());
     let attempt = Attempt { client, service: &service, pool, parts, target: &head.target, upload: upload.as_ref() };
-    match attempt.run(|| added.headers(), &mut exchange).await {
+    let mut first = Some(headers);
+    let headers = || added.headers(first.take().unwrap_or_else(|| parts.headers.clone()));
+    match attempt.run(headers, &mut exchange).await {
         Ok(answered) => Ok(answer(&service, answered, exchange, minted)),
         Err(answer) => {
             match answer {
@@ -90,7 +100,6 @@ struct Added<'a> {
     client: &'a Rc<Client>,
     view: &'a View,
     service: &'a Rc<ServiceView>,
-    parts: &'a Parts,
     head: &'a Head<'a>,
     identity: Identity<'a>,
     assignment: Assignment,
@@ -122,18 +131,15 @@ impl<'a> Added<'a> {
         let request_id = head.request_id.filter(|id| headers::is_request_id(id)).cloned();
         let request_id = request_id.unwrap_or_else(|| client.worker.request_id());
         let room = ADDED + flags.exposed.len();
-        Self { client, view, service, parts, head, identity, assignment, minted, request_id, room }
+        Self { client, view, service, head, identity, assignment, minted, request_id, room }
     }
 
-    /// The fields for the app: those that pass, then those that are added.
-    fn headers(&self) -> HeaderMap {
-        let mut headers = headers::passing(
-            &self.parts.headers,
-            &self.head.named,
-            &self.view.protected,
-            self.client.trusted,
-            self.room,
-        );
+    /// The client's fields made the app's: what is not for it goes, then some are added.
+    fn headers(&self, mut headers: HeaderMap) -> HeaderMap {
+        for name in &self.head.gone {
+            headers.remove(name);
+        }
+        headers.reserve(self.room);
         self.write_track(&mut headers);
         self.write_flags(&mut headers);
         self.write_origin(&mut headers);

@@ -11,7 +11,7 @@ use http::uri::PathAndQuery;
 use http::{Method, Uri};
 
 use super::answer::Answer;
-use super::headers;
+use super::headers::{self, Protected};
 use crate::config::Limits;
 use crate::telemetry::Refusal;
 
@@ -24,8 +24,8 @@ pub(super) struct Head<'a> {
     pub(super) host: &'a HeaderValue,
     /// The target for the app: its path and query as they came.
     pub(super) target: Uri,
-    /// The fields that Connection names; nearly always none.
-    pub(super) named: Vec<HeaderName>,
+    /// The fields that are not for the app; mostly none.
+    pub(super) gone: Vec<HeaderName>,
     /// The client's request id, whatever it looks like.
     pub(super) request_id: Option<&'a HeaderValue>,
 }
@@ -34,11 +34,16 @@ pub(super) struct Head<'a> {
 ///
 /// # Errors
 /// The answer that refuses it.
-pub(super) fn admit<'a>(parts: &'a Parts, limits: &Limits) -> Result<Head<'a>, Answer> {
+pub(super) fn admit<'a>(
+    parts: &'a Parts,
+    limits: &Limits,
+    protected: &Protected,
+    trusted: bool,
+) -> Result<Head<'a>, Answer> {
     if parts.method == Method::CONNECT {
         return Err(bad("CONNECT is not served here"));
     }
-    let fields = Fields::survey(&parts.headers)?;
+    let fields = Fields::survey(&parts.headers, protected, trusted)?;
     let host = fields.host.ok_or(bad("the request has no Host"))?;
     let authority = host.to_str().ok().filter(|host| is_authority(host)).ok_or(bad("the Host is not a host"))?;
     let target = target(parts, authority)?;
@@ -53,7 +58,7 @@ pub(super) fn admit<'a>(parts: &'a Parts, limits: &Limits) -> Result<Head<'a>, A
     {
         return Err(Answer::Refused(Refusal::BodyTooLarge, "the request's body is too large"));
     }
-    Ok(Head { authority, host, target, named: fields.named, request_id: fields.request_id })
+    Ok(Head { authority, host, target, gone: fields.gone, request_id: fields.request_id })
 }
 
 /// The fields that matter on the way, found in one pass.
@@ -62,12 +67,12 @@ struct Fields<'a> {
     host: Option<&'a HeaderValue>,
     length: Option<u64>,
     chunked: bool,
-    named: Vec<HeaderName>,
+    gone: Vec<HeaderName>,
     request_id: Option<&'a HeaderValue>,
 }
 
 impl<'a> Fields<'a> {
-    fn survey(headers: &'a HeaderMap) -> Result<Self, Answer> {
+    fn survey(headers: &'a HeaderMap, protected: &Protected, trusted: bool) -> Result<Self, Answer> {
         let mut fields = Self::default();
         for (name, value) in headers {
             match name.as_str() {
@@ -78,13 +83,23 @@ impl<'a> Fields<'a> {
                     if twice || !value.as_bytes().eq_ignore_ascii_case(b"chunked") {
                         return Err(bad("a Transfer-Encoding other than chunked"));
                     }
+                    fields.gone.push(name.clone());
                 }
-                "connection" => headers::add_named(value, &mut fields.named),
-                "x-request-id" => fields.request_id = Some(value),
+                "connection" => {
+                    let before = fields.gone.len();
+                    headers::add_named(value, &mut fields.gone);
+                    headers::check_named(&fields.gone[before..])?;
+                    fields.gone.push(name.clone());
+                }
+                "x-request-id" => {
+                    // Written anew, whether it is taken over or not.
+                    fields.request_id = Some(value);
+                    fields.gone.push(name.clone());
+                }
+                text if headers::hop_by_hop(text) || protected.covers(text, trusted) => fields.gone.push(name.clone()),
                 _ => {}
             }
         }
-        headers::check_named(&fields.named)?;
         Ok(fields)
     }
 }

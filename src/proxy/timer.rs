@@ -13,6 +13,7 @@ use tokio::time::{Sleep, sleep_until};
 use crate::clock;
 use crate::decide::time::Moment;
 
+/// Belongs to one task: it is polled by no other.
 #[derive(Default)]
 pub(super) struct LazyTimer(Option<Pin<Box<Sleep>>>);
 
@@ -20,9 +21,13 @@ impl LazyTimer {
     /// Ready once the deadline has passed; else the task is woken by then.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>, deadline: Moment) -> Poll<()> {
         let at = clock::instant(deadline);
+        let fresh = self.0.is_none();
         let sleep = self.0.get_or_insert_with(|| Box::pin(sleep_until(at)));
         if sleep.deadline() > at {
             sleep.as_mut().reset(at);
+        } else if !fresh && !sleep.is_elapsed() {
+            // It knows this task already, and wakes it when it goes off.
+            return Poll::Pending;
         }
         while sleep.as_mut().poll(cx).is_ready() {
             if clock::now() >= deadline {

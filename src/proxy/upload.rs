@@ -170,7 +170,7 @@ impl Body for RequestBody {
 fn without_protected(frame: Frame<Bytes>, upload: &Upload) -> Frame<Bytes> {
     match frame.into_trailers() {
         Ok(trailers) => {
-            let passes = |name: &http::HeaderName| !upload.protected.covers(name, upload.trusted);
+            let passes = |name: &http::HeaderName| !upload.protected.covers(name.as_str(), upload.trusted);
             let mut kept = http::HeaderMap::with_capacity(trailers.keys_len());
             for (name, value) in trailers.iter().filter(|(name, _)| passes(name)) {
                 kept.append(name.clone(), value.clone());
