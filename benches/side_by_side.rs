@@ -1,14 +1,16 @@
 //! Serin, nginx and HAProxy in turn on one core, with origin and load generator on
 //! the other: CPU time of the proxy's process per request, as a ratio to nginx.
 //!
-//! `cargo bench --bench side_by_side [-- --rounds 41 --seconds 0.4]`
+//! `cargo bench --bench side_by_side [-- --rounds 121 --seconds 0.12]`
 //!
 //! Workload: 64 keep-alive connections, a 1 KiB answer, 10,000 users by cookie,
 //! 10 % of them to the canary. nginx and HAProxy split by a hash of the cookie and
 //! inject three header fields; Serin does what it always does (identity, bucket,
 //! guard, ledgers, histogram, three flags, track, forwarding and request id
-//! fields). Short rounds are interleaved and the median of the per-round ratios
-//! counts: absolute times say nothing on a machine that others use too.
+//! fields: ten in all). A second nginx writes ten fields too: what it costs to have
+//! of nginx what Serin says to the app. Short rounds are interleaved and the median
+//! of the per-round ratios counts: absolute times say nothing on a machine that
+//! others use too.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, clippy::print_stderr)]
 #![allow(clippy::disallowed_methods)]
 
@@ -37,7 +39,7 @@ struct Options {
 }
 
 fn options() -> Options {
-    let mut options = Options { rounds: 41, seconds: 0.4 };
+    let mut options = Options { rounds: 121, seconds: 0.12 };
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
         match arg.as_str() {
@@ -132,10 +134,21 @@ fn serin(dir: &Path, stable: SocketAddr, canary: SocketAddr) -> Option<Proxy> {
     Some(proxy)
 }
 
-fn nginx(dir: &Path, stable: SocketAddr, canary: SocketAddr) -> Option<Proxy> {
+/// The three fields that nginx and HAProxy inject.
+const THREE: &str = "proxy_set_header X-Track $pool; proxy_set_header X-Feature-A true; \
+    proxy_set_header X-Forwarded-For $remote_addr;";
+/// As many as Serin writes: track, reason, version, three flags, where it came from, request id.
+const ALL: &str = "proxy_set_header X-Track $pool; proxy_set_header X-Reason share; proxy_set_header X-Version v2; \
+    proxy_set_header X-Feature-A true; proxy_set_header X-Feature-B false; proxy_set_header X-Feature-C true; \
+    proxy_set_header X-Forwarded-For $remote_addr; proxy_set_header X-Forwarded-Proto $scheme; \
+    proxy_set_header X-Forwarded-Host $host; proxy_set_header X-Request-Id $request_id;";
+
+fn nginx(name: &'static str, fields: &str, dir: &Path, stable: SocketAddr, canary: SocketAddr) -> Option<Proxy> {
     let listen = free_address();
+    let dir = dir.join(name.replace(' ', "-"));
+    fs::create_dir_all(&dir).unwrap();
     let config = write(
-        dir,
+        &dir,
         "nginx.conf",
         format!(
             "daemon off; master_process off; worker_processes 1; pid {0}/nginx.pid; error_log {0}/nginx.err;\n\
@@ -147,11 +160,11 @@ fn nginx(dir: &Path, stable: SocketAddr, canary: SocketAddr) -> Option<Proxy> {
              split_clients $cookie_uid $pool {{ 10% green; * blue; }}\n\
              server {{ listen {listen}; location / {{ proxy_pass http://$pool; proxy_http_version 1.1;\n\
              proxy_set_header Connection ''; proxy_set_header Host $host;\n\
-             proxy_set_header X-Track $pool; proxy_set_header X-Feature-A true; proxy_set_header X-Forwarded-For $remote_addr; }} }} }}\n",
+             {fields} }} }} }}\n",
             dir.display()
         ),
     );
-    Proxy::start("nginx", listen, "nginx", &["-c", &config])
+    Proxy::start(name, listen, "nginx", &["-c", &config])
 }
 
 fn haproxy(dir: &Path, stable: SocketAddr, canary: SocketAddr) -> Option<Proxy> {
@@ -288,7 +301,15 @@ async fn run(options: &Options) {
     tokio::task::spawn_local(origin(canary));
     let path: PathBuf = dir.path().to_owned();
     let proxies = tokio::task::spawn_blocking(move || {
-        [nginx(&path, a, b), serin(&path, a, b), haproxy(&path, a, b)].into_iter().flatten().collect::<Vec<_>>()
+        [
+            nginx("nginx", THREE, &path, a, b),
+            serin(&path, a, b),
+            nginx("nginx, ten fields", ALL, &path, a, b),
+            haproxy(&path, a, b),
+        ]
+        .into_iter()
+        .flatten()
+        .collect::<Vec<_>>()
     })
     .await
     .unwrap();

@@ -52,20 +52,31 @@ impl Attempt<'_> {
         let server = Rc::clone(self.service.server(self.pool));
         let lease = match server.idle(exchange.started()) {
             Some(lease) => lease,
-            None => self.connect(&server).await?,
+            // Boxed, as all that is rare: the way of every request stays small.
+            None => Box::pin(self.connect(&server)).await?,
         };
+
         match self.send(lease, headers(), exchange).await? {
             Some((response, lease)) => Ok(Answered { response, lease, server }),
             None => {
                 self.client.worker.stats.idle_was_dead();
-                let lease = self.connect(&server).await?;
-                // Built anew: to keep a copy of every request for this would cost them all.
-                match self.send(lease, headers(), exchange).await? {
-                    Some((response, lease)) => Ok(Answered { response, lease, server }),
-                    // A new connection is no idle one.
-                    None => Err(Answer::Failed(ErrorKind::Reset)),
-                }
+                Box::pin(self.anew(server, headers(), exchange)).await
             }
+        }
+    }
+
+    /// The same once more, over a new connection.
+    async fn anew(
+        &self,
+        server: Rc<AppServer>,
+        headers: HeaderMap,
+        exchange: &mut Exchange,
+    ) -> Result<Answered, Answer> {
+        let lease = self.connect(&server).await?;
+        match self.send(lease, headers, exchange).await? {
+            Some((response, lease)) => Ok(Answered { response, lease, server }),
+            // A new connection is no idle one.
+            None => Err(Answer::Failed(ErrorKind::Reset)),
         }
     }
 

@@ -1,7 +1,6 @@
 //! One client's connection: requests one after another, each in its time.
 
 use std::cell::RefCell;
-use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::net::IpAddr;
 use std::pin::pin;
@@ -61,10 +60,7 @@ pub(super) async fn serve(stream: TcpStream, peer: IpAddr, listener: Arc<Listene
         timer: RefCell::default(),
     });
     let limits = worker.view().snapshot.config.limits;
-    let service = service_fn(move |request| {
-        let client = Rc::clone(&client);
-        async move { Ok::<_, Infallible>(handle(client, request).await) }
-    });
+    let service = service_fn(move |request| handle(Rc::clone(&client), request));
     let io = TokioIo::new(ClientIo::new(stream, Arc::clone(&progress)));
     let mut connection = builder(&limits).serve_connection(io, service);
     let mut wait = Wait::default();

@@ -1,5 +1,6 @@
 //! The way of one request, top to bottom.
 
+use std::convert::Infallible;
 use std::net::IpAddr;
 use std::rc::Rc;
 
@@ -36,30 +37,37 @@ const FALSE: HeaderValue = HeaderValue::from_static("false");
 const HTTP: HeaderValue = HeaderValue::from_static("http");
 
 /// Answers a request: by an app server, or by Serin itself.
-pub(super) async fn handle(client: Rc<Client>, request: Request<Incoming>) -> Response<ResponseBody> {
+///
+/// hyper moves the future once for every request, and what a future has taken in keeps
+/// its place in it to the end: so it takes in no more than what has to last.
+pub(super) fn handle(
+    client: Rc<Client>,
+    request: Request<Incoming>,
+) -> impl Future<Output = Result<Response<ResponseBody>, Infallible>> {
     client.progress.enter(Phase::Busy);
     let (mut parts, body) = request.into_parts();
     // The app gets the client's own fields; a copy stays for another attempt.
     let copy = parts.headers.clone();
-    let headers = std::mem::replace(&mut parts.headers, copy);
-    match forward(&client, &parts, headers, body).await {
-        Ok(response) => response,
-        Err(answer) => {
-            if let Answer::Refused(refusal, _) = answer {
-                client.worker.stats.refuse(refusal);
+    let mut own = Some((std::mem::replace(&mut parts.headers, copy), body));
+    async move {
+        let answer = match forward(&client, &parts, &mut own).await {
+            Ok(response) => response,
+            Err(answer) => {
+                if let Answer::Refused(refusal, _) = answer {
+                    client.worker.stats.refuse(refusal);
+                }
+                client.progress.enter(Phase::Idle);
+                answer.respond(&parts.headers)
             }
-            client.progress.enter(Phase::Idle);
-            answer.respond(&parts.headers)
-        }
+        };
+        Ok(answer)
     }
 }
 
-async fn forward(
-    client: &Rc<Client>,
-    parts: &Parts,
-    headers: HeaderMap,
-    body: Incoming,
-) -> Result<Response<ResponseBody>, Answer> {
+/// The client's own fields and body, until they go out.
+type Own = Option<(HeaderMap, Incoming)>;
+
+async fn forward(client: &Rc<Client>, parts: &Parts, own: &mut Own) -> Result<Response<ResponseBody>, Answer> {
     let view = client.worker.view();
     let head = head::admit(parts, &view.snapshot.config.limits, &view.protected, client.trusted)?;
     let service = route(&view, &head)?;
@@ -67,11 +75,13 @@ async fn forward(
     let minted = added.minted.take();
 
     let ignored = is_ignored(&service.state.config.errors.ignore, &head, &parts.headers);
-    let upload = upload(client, &view, parts, body);
+    let (mut first, upload) = match own.take() {
+        Some((headers, body)) => (Some(headers), upload(client, &view, parts, body)),
+        None => (None, None),
+    };
     let pool = service.state.role(added.assignment.track).pool;
     let mut exchange = Exchange::new(Rc::clone(client), Rc::clone(&service), added.assignment, ignored, upload.clone());
     let attempt = Attempt { client, service: &service, pool, parts, target: &head.target, upload: upload.as_ref() };
-    let mut first = Some(headers);
     let headers = || added.headers(first.take().unwrap_or_else(|| parts.headers.clone()));
     match attempt.run(headers, &mut exchange).await {
         Ok(answered) => Ok(answer(&service, answered, exchange, minted)),
@@ -95,6 +105,24 @@ fn route(view: &View, head: &Head<'_>) -> Result<Rc<ServiceView>, Answer> {
     found.map(|index| Rc::clone(&view.services[index])).ok_or(nowhere)
 }
 
+/// What tells a request from all others; the same for each of its attempts.
+enum RequestId<'a> {
+    /// The client's.
+    Given(&'a HeaderValue),
+    /// Hexadecimal digits.
+    Own([u8; 32]),
+}
+
+impl RequestId<'_> {
+    fn value(&self) -> HeaderValue {
+        match self {
+            Self::Given(value) => (*value).clone(),
+            // Hexadecimal digits are visible ASCII.
+            Self::Own(text) => HeaderValue::from_bytes(text).unwrap_or(HeaderValue::from_static("0")),
+        }
+    }
+}
+
 /// What the app is told: track, flags, and where the request came from.
 struct Added<'a> {
     client: &'a Rc<Client>,
@@ -104,7 +132,7 @@ struct Added<'a> {
     identity: Identity<'a>,
     assignment: Assignment,
     minted: Option<String>,
-    request_id: HeaderValue,
+    request_id: RequestId<'a>,
     room: usize,
 }
 
@@ -128,8 +156,8 @@ impl<'a> Added<'a> {
         let mut identity = identifier.identify(&parts.headers);
         let minted = identity.minted.take();
         let assignment = assign(service, &identity);
-        let request_id = head.request_id.filter(|id| headers::is_request_id(id)).cloned();
-        let request_id = request_id.unwrap_or_else(|| client.worker.request_id());
+        let given = head.request_id.filter(|id| headers::is_request_id(id));
+        let request_id = given.map_or_else(|| RequestId::Own(client.worker.request_id()), RequestId::Given);
         let room = ADDED + flags.exposed.len();
         Self { client, view, service, head, identity, assignment, minted, request_id, room }
     }
@@ -143,7 +171,7 @@ impl<'a> Added<'a> {
         self.write_track(&mut headers);
         self.write_flags(&mut headers);
         self.write_origin(&mut headers);
-        headers.append(X_REQUEST_ID.clone(), self.request_id.clone());
+        headers.append(X_REQUEST_ID.clone(), self.request_id.value());
         headers
     }
 

@@ -9,10 +9,9 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use arc_swap::cache::Cache;
-use http::HeaderValue;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
-use tokio::task::LocalSet;
+use tokio::runtime::{Builder, LocalOptions};
 
 use super::connection::serve;
 use super::identity::CookieKey;
@@ -96,15 +95,23 @@ impl Proxy {
     pub fn start(self) -> Result<(), ProxyError> {
         for (index, listeners) in self.sets.into_iter().enumerate() {
             let shared = self.shared.clone();
-            let runtime =
-                tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(ProxyError::Worker)?;
+            let (started, outcome) = std::sync::mpsc::sync_channel(1);
             std::thread::Builder::new()
                 .name(format!("serin-worker-{index}"))
                 .spawn(move || {
-                    let local = LocalSet::new();
-                    local.block_on(&runtime, run(index, shared, listeners));
+                    // Tasks stay on this thread, so it has to be made here.
+                    let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
+                    match runtime {
+                        Ok(runtime) => {
+                            let _ = started.send(Ok(()));
+                            runtime.block_on(run(index, shared, listeners));
+                        }
+                        Err(error) => drop(started.send(Err(error))),
+                    }
                 })
                 .map_err(ProxyError::Worker)?;
+            let ended = || Err(io::Error::other("the worker's thread ended"));
+            outcome.recv().unwrap_or_else(|_| ended()).map_err(ProxyError::Worker)?;
         }
         Ok(())
     }
@@ -227,7 +234,7 @@ impl Worker {
     }
 
     /// 128 bits that no other request has, as 32 hexadecimal digits.
-    pub(super) fn request_id(&self) -> HeaderValue {
+    pub(super) fn request_id(&self) -> [u8; 32] {
         const DIGITS: &[u8; 16] = b"0123456789abcdef";
         let mut text = [0_u8; 32];
         for half in text.chunks_mut(16) {
@@ -237,8 +244,7 @@ impl Worker {
                 bits >>= 4;
             }
         }
-        // Hexadecimal digits are visible ASCII.
-        HeaderValue::from_bytes(&text).unwrap_or(HeaderValue::from_static("0"))
+        text
     }
 
     /// SplitMix64 (Steele, Lea, Flood 2014).

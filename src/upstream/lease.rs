@@ -1,7 +1,7 @@
 //! A connection on loan to one request.
 
-use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
@@ -10,8 +10,10 @@ use std::time::Duration;
 use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
+use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::{Connection, SendRequest};
 use hyper_util::rt::TokioIo;
+use pin_project_lite::pin_project;
 
 use super::connect::Heard;
 use super::signal::Signal;
@@ -64,36 +66,14 @@ where
     ///
     /// # Errors
     /// With the connection's error; the inner one is `between`'s.
-    pub async fn send<T>(
+    pub fn send<T>(
         &mut self,
         request: Request<B>,
-        mut between: impl FnMut(&mut Context<'_>) -> Poll<Between<T>>,
-    ) -> Result<Result<Response<Incoming>, SendError<B>>, T> {
+        between: impl FnMut(&mut Context<'_>) -> Poll<Between<T>>,
+    ) -> impl Future<Output = Result<Result<Response<Incoming>, SendError<B>>, T>> {
         self.heard.store(false, Ordering::Relaxed);
         let Self { sender, connection, signal, waker, .. } = self;
-        let mut answer = pin!(sender.try_send_request(request));
-        poll_fn(|cx| {
-            loop {
-                drive(connection, signal, waker);
-                // Only the connection that this task drives can answer: a waker of the
-                // answer's own would wake the task once more for nothing.
-                let mut unwoken = Context::from_waker(Waker::noop());
-                if let Poll::Ready(answer) = answer.as_mut().poll(&mut unwoken) {
-                    let answer = answer
-                        .map_err(|mut failed| SendError { unsent: failed.take_message(), error: failed.into_error() });
-                    return Poll::Ready(Ok(answer));
-                }
-                match between(cx) {
-                    Poll::Ready(Between::LookAgain) => {}
-                    Poll::Ready(Between::End(value)) => return Poll::Ready(Err(value)),
-                    Poll::Pending => {
-                        signal.sleep(cx);
-                        return Poll::Pending;
-                    }
-                }
-            }
-        })
-        .await
+        Sending { connection, signal, waker, answer: sender.try_send_request(request), between }
     }
 
     /// Moves bytes in both directions as far as they go now.
@@ -147,6 +127,53 @@ where
     pub(super) fn reuse(mut self) -> Self {
         self.reused = true;
         self
+    }
+}
+
+pin_project! {
+    /// A request under way, until the head of its answer is here. A type of its own: an
+    /// `async` block would have room for the request twice.
+    struct Sending<'a, B, A, F> where B: Body, B: 'static {
+        connection: &'a mut Option<Box<Connection<TokioIo<Heard>, B>>>,
+        signal: &'a Signal,
+        waker: &'a Waker,
+        #[pin]
+        answer: A,
+        between: F,
+    }
+}
+
+impl<B, A, F, T> Future for Sending<'_, B, A, F>
+where
+    B: Body + 'static,
+    B::Data: Send,
+    B::Error: Into<BoxError>,
+    A: Future<Output = Result<Response<Incoming>, TrySendError<Request<B>>>>,
+    F: FnMut(&mut Context<'_>) -> Poll<Between<T>>,
+{
+    type Output = Result<Result<Response<Incoming>, SendError<B>>, T>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        loop {
+            drive(this.connection, this.signal, this.waker);
+            // Only the connection that this task drives can answer: a waker of the
+            // answer's own would wake the task once more for nothing.
+            let mut unwoken = Context::from_waker(Waker::noop());
+            if let Poll::Ready(answer) = this.answer.as_mut().poll(&mut unwoken) {
+                let answer = answer
+                    .map_err(|mut failed| SendError { unsent: failed.take_message(), error: failed.into_error() });
+                return Poll::Ready(Ok(answer));
+            }
+            match (this.between)(cx) {
+                Poll::Ready(Between::LookAgain) => {}
+                Poll::Ready(Between::End(value)) => return Poll::Ready(Err(value)),
+                Poll::Pending => {
+                    this.signal.sleep(cx);
+                    return Poll::Pending;
+                }
+            }
+        }
     }
 }
 
