@@ -41,7 +41,15 @@ fn guard(c: &mut Criterion) {
 fn record(c: &mut Criterion) {
     let rule = StageRule { min_requests: 100, max_error_rate: Rate::percent(5) };
     let share = Share::from_percentage(10.0).unwrap();
-    let plan = SubjectPlan { share, rule, guard: GuardPlan::default(), epochs: 5, workers: 2 };
+    let plan = SubjectPlan {
+        share,
+        rule,
+        guard: GuardPlan::default(),
+        epochs: 5,
+        workers: 2,
+        closes: true,
+        watches_first: false,
+    };
     let subject = Subject::new(plan, || ());
     let word = subject.word();
     let mut next = 0_u16;

@@ -32,3 +32,8 @@ pub fn rfc3339() -> String {
 pub fn unix_millis() -> i64 {
     jiff::Timestamp::now().as_millisecond()
 }
+
+/// Now in whole seconds since 1970.
+pub fn unix_seconds() -> u64 {
+    u64::try_from(jiff::Timestamp::now().as_second()).unwrap_or(0)
+}

@@ -25,6 +25,7 @@ pub mod config;
 pub mod control;
 pub mod decide;
 mod demo;
+pub mod overrides;
 pub mod proxy;
 pub mod server;
 pub mod snapshot;

@@ -13,9 +13,9 @@ use std::thread;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
-use crate::admin::{Admin, router};
+use crate::admin::{Admin, health_router, router};
 use crate::config::Config;
-use crate::control::{Control, Controller, Setup};
+use crate::control::{Checkpoint, Control, Controller, Setup};
 use crate::proxy::{CookieKey, Proxy, ProxyError, Shared};
 use crate::store::{DeployState, FlagFile, Folder, Loaded, StateFile, StoreError, Writer};
 use crate::telemetry::ProcessStats;
@@ -48,6 +48,7 @@ pub enum StartError {
 pub struct Server {
     addresses: Vec<SocketAddr>,
     admin: SocketAddr,
+    health: Option<SocketAddr>,
     control: Control,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<thread::JoinHandle<()>>,
@@ -63,8 +64,10 @@ impl Server {
         let config = Arc::new(config);
         let folder = Folder::open(&config.state_directory)?;
         let key = CookieKey::new(folder.secret(KEY_FILE)?);
-        let flags: Option<FlagFile> = good(folder.load(StateFile::Flags.name())?);
-        let deployments: Option<DeployState> = good(folder.load(StateFile::Deployments.name())?);
+        let mut recovered = 0;
+        let flags: Option<FlagFile> = good(folder.load(StateFile::Flags.name())?, &mut recovered);
+        let deployments: Option<DeployState> = good(folder.load(StateFile::Deployments.name())?, &mut recovered);
+        let checkpoint: Option<Checkpoint> = good(folder.load(StateFile::Checkpoint.name())?, &mut recovered);
         let writer = Writer::start(folder).map_err(StartError::Thread)?;
         let process = Arc::new(ProcessStats::default());
         let controller = Controller::new(Setup {
@@ -73,15 +76,16 @@ impl Server {
             variables: variables(&config.flags.environment_prefix),
             flags: flags.unwrap_or_default(),
             deployments,
+            checkpoint: checkpoint.unwrap_or_default(),
             writer: writer.clone(),
         });
         let shared = Shared { snapshot: controller.snapshot(), stats: Arc::clone(&process), key };
         let proxy = Proxy::bind(&config, workers, shared)?;
         let addresses = proxy.addresses().to_vec();
-        let control_plane = ControlPlane { controller, process, writer, address: config.admin };
-        let (control, admin, stop, thread) = control_plane.start()?;
+        let control_plane = ControlPlane { controller, process, writer, recovered, config: Arc::clone(&config) };
+        let Running { control, admin, health, stop, thread } = control_plane.start()?;
         proxy.start()?;
-        Ok(Self { addresses, admin, control, stop: Some(stop), thread: Some(thread) })
+        Ok(Self { addresses, admin, health, control, stop: Some(stop), thread: Some(thread) })
     }
 
     /// Where clients connect, in the order of the configuration.
@@ -92,6 +96,11 @@ impl Server {
     /// Where the admin API listens.
     pub fn admin(&self) -> SocketAddr {
         self.admin
+    }
+
+    /// Where probes and scrapes ask without a token, where that is configured.
+    pub fn health(&self) -> Option<SocketAddr> {
+        self.health
     }
 
     /// The control plane.
@@ -111,10 +120,13 @@ impl Drop for Server {
     }
 }
 
-fn good<T>(loaded: Loaded<T>) -> Option<T> {
+fn good<T>(loaded: Loaded<T>, recovered: &mut u64) -> Option<T> {
     match loaded {
         Loaded::Good(value) => Some(value),
-        Loaded::Recovered(before) => before,
+        Loaded::Recovered(before) => {
+            *recovered += 1;
+            before
+        }
         Loaded::Missing => None,
     }
 }
@@ -132,28 +144,47 @@ struct ControlPlane {
     controller: Controller,
     process: Arc<ProcessStats>,
     writer: Writer,
-    address: SocketAddr,
+    recovered: u64,
+    config: Arc<Config>,
 }
 
-type Running = (Control, SocketAddr, oneshot::Sender<()>, thread::JoinHandle<()>);
+struct Running {
+    control: Control,
+    admin: SocketAddr,
+    health: Option<SocketAddr>,
+    stop: oneshot::Sender<()>,
+    thread: thread::JoinHandle<()>,
+}
 
 impl ControlPlane {
     fn start(self) -> Result<Running, StartError> {
+        let Self { controller, process, writer, recovered, config } = self;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)?;
-        let address = self.address;
-        let failed = move |source| StartError::Admin { address, source };
-        let listener = runtime.block_on(TcpListener::bind(address)).map_err(failed)?;
-        let admin = listener.local_addr().map_err(failed)?;
+        let bind = |address: SocketAddr| {
+            let failed = move |source| StartError::Admin { address, source };
+            let listener = runtime.block_on(TcpListener::bind(address)).map_err(failed)?;
+            let bound = listener.local_addr().map_err(failed)?;
+            Ok::<_, StartError>((listener, bound))
+        };
+        let (listener, admin) = bind(config.admin.address)?;
+        let (health_listener, health) = config.health.map(bind).transpose()?.unzip();
+        if config.admin.tokens.is_empty() {
+            tracing::info!("no admin.tokens: whoever is on this machine may change everything");
+        }
         let (stop, stopped) = oneshot::channel::<()>();
         let (tell, told) = mpsc::channel();
         let run = move || {
             runtime.block_on(async move {
-                let control = Control::start(self.controller);
-                let api = Admin { control: control.clone(), process: self.process, writer: self.writer };
+                let control = Control::start(controller);
+                let api = Admin { control: control.clone(), process, writer, recovered };
                 let _ = tell.send(control);
-                let serve = axum::serve(listener, router(api));
+                if let Some(listener) = health_listener {
+                    let service = health_router(api.clone()).into_make_service();
+                    tokio::spawn(async move { axum::serve(listener, service).await });
+                }
+                let service = router(api, &config.admin).into_make_service_with_connect_info::<SocketAddr>();
                 tokio::select! {
-                    result = serve => if let Err(error) = result {
+                    result = axum::serve(listener, service) => if let Err(error) = result {
                         tracing::error!(%error, "the admin API has ended");
                     },
                     _ = stopped => {}
@@ -162,6 +193,6 @@ impl ControlPlane {
         };
         let thread = thread::Builder::new().name("serin-control".into()).spawn(run).map_err(StartError::Thread)?;
         let control = told.recv().map_err(|error| StartError::Thread(std::io::Error::other(error)))?;
-        Ok((control, admin, stop, thread))
+        Ok(Running { control, admin, health, stop, thread })
     }
 }

@@ -11,7 +11,8 @@ use http::{HeaderName, HeaderValue};
 
 use crate::config::{self, Config, Host};
 use crate::decide::bucket::Salt;
-use crate::decide::flags::CompiledFlag;
+use crate::decide::flags::{Chosen, CompiledFlag};
+use crate::store::FlagFile;
 use crate::subject::{Subject, Track};
 use crate::telemetry::{FlagCounters, MergedLatency, PoolSeries, ServiceStats};
 
@@ -26,6 +27,8 @@ pub struct Snapshot {
     pub routes: Routes,
     /// The flags that the app sees.
     pub flags: Arc<FlagSet>,
+    /// All flags as they are stored, for who reads without asking control.
+    pub all_flags: Arc<FlagFile>,
 }
 
 /// A service with the roles that its pools have now.
@@ -77,6 +80,10 @@ pub struct Canary {
     pub latency: Arc<[MergedLatency; 2]>,
     /// The stage it is in, from 0; the number of stages in the bake.
     pub stage: usize,
+    /// Who is always on it.
+    pub include: Chosen,
+    /// Who is never.
+    pub exclude: Chosen,
 }
 
 /// The flags that the app sees, compiled.

@@ -15,6 +15,8 @@ mod sync {
 #[allow(dead_code, unreachable_pub)]
 #[path = "../src/subject/dial.rs"]
 mod dial;
+#[path = "../src/subject/first.rs"]
+mod first;
 #[allow(dead_code, unreachable_pub)]
 #[path = "../src/subject/ledger.rs"]
 mod ledger;
@@ -44,7 +46,18 @@ fn rule(min_requests: u64) -> StageRule {
 /// Two workers; the comparison rests, so that the rate rule alone decides.
 fn new_subject(min_requests: u64) -> Subject {
     let guard = GuardPlan { errors: Enforcement::Off, ..GuardPlan::default() };
-    Subject::new(SubjectPlan { share: share(1_000), rule: rule(min_requests), guard, epochs: 3, workers: 2 }, || ())
+    Subject::new(
+        SubjectPlan {
+            share: share(1_000),
+            rule: rule(min_requests),
+            guard,
+            epochs: 3,
+            workers: 2,
+            closes: true,
+            watches_first: false,
+        },
+        || (),
+    )
 }
 
 fn canary(subject: &Subject, error: bool) -> Outcome {
@@ -146,7 +159,15 @@ fn a_verdict_wakes_control_once() {
     check(|| {
         WOKEN.store(0, Ordering::SeqCst);
         let guard = GuardPlan { errors: Enforcement::Off, ..GuardPlan::default() };
-        let plan = SubjectPlan { share: share(1_000), rule: rule(1), guard, epochs: 3, workers: 2 };
+        let plan = SubjectPlan {
+            share: share(1_000),
+            rule: rule(1),
+            guard,
+            epochs: 3,
+            workers: 2,
+            closes: true,
+            watches_first: false,
+        };
         let subject = Arc::new(Subject::new(plan, || {
             WOKEN.fetch_add(1, Ordering::SeqCst);
         }));

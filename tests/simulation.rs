@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serin::decide::bucket::{Salt, Share};
 use serin::decide::guard::GuardPlan;
-use serin::decide::rollout::{Cause, Effect, Event, Plan, Readings, Stages, State, step};
+use serin::decide::rollout::{Cause, Conduct, Effect, Event, Plan, Readings, Stages, State, step};
 use serin::decide::time::Moment;
 use serin::subject::{NotTurned, Outcome, Recorded, Subject, SubjectPlan, Track};
 
@@ -38,7 +38,7 @@ struct World {
 
 impl World {
     fn new(seed: u64) -> Self {
-        let plan = Plan { stages: Stages::of_the_guide(), bake: Duration::from_secs(600) };
+        let plan = Plan { stages: Stages::of_the_guide(), bake: Duration::from_secs(600), conduct: Conduct::default() };
         let first = plan.stages.as_slice()[0];
         let subject = SubjectPlan {
             share: first.share,
@@ -46,6 +46,8 @@ impl World {
             guard: GuardPlan::default(),
             epochs: plan.stages.as_slice().len() + 2,
             workers: 2,
+            closes: true,
+            watches_first: false,
         };
         Self {
             subject: Subject::new(subject, || ()),
@@ -72,7 +74,7 @@ impl World {
         loop {
             let verdict = self.subject.judge().verdict();
             let counts = self.subject.stage_counts(self.subject.word().epoch());
-            let event = verdict.map_or(Event::Tick(Readings { counts, overdue: false }), Event::Breach);
+            let event = verdict.map_or(Event::Tick(Readings { counts, ..Readings::default() }), Event::Breach);
             let next = step(&self.plan, &self.state, event, self.now).unwrap();
             for effect in &next.effects {
                 match effect {

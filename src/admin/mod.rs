@@ -1,12 +1,18 @@
 //! The admin API: JSON for operators and programs, metrics for scrapes.
 //!
-//! Owns: HTTP on the admin address, on a runtime of its own, so that nothing
-//! asked here ever holds a worker. Touches: `control`, reads of the rest. It
-//! listens on loopback; writes need JSON and no foreign origin, and the Host has
-//! to be this machine's, so that no web page in a browser here can steer it.
+//! Owns: HTTP on the admin and health addresses, on a runtime of its own, so that
+//! nothing asked here ever holds a worker. Touches: `control`, reads of the rest.
+//! All calls stand in one table, `operations`; router and description come from it.
 
+mod access;
 mod api;
-mod guard;
+mod deployments;
+mod events;
+mod flags;
+mod health;
+mod openapi;
+mod operations;
 mod problem;
+mod request;
 
-pub use api::{Admin, router};
+pub use api::{Admin, health_router, router};

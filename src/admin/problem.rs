@@ -30,6 +30,7 @@ impl From<ControlError> for Problem {
                 field: Some(field).filter(|field| !field.is_empty()),
                 ..Self::new(StatusCode::BAD_REQUEST, "invalid", detail)
             },
+            ControlError::Stale { .. } => Self::new(StatusCode::PRECONDITION_FAILED, "stale", detail),
             ControlError::Conflict { code, .. } => Self::new(StatusCode::CONFLICT, code, detail),
             ControlError::TooMuch { code, .. } => Self::new(StatusCode::UNPROCESSABLE_ENTITY, code, detail),
             ControlError::NotDurable(_) => Self::new(StatusCode::SERVICE_UNAVAILABLE, "notDurable", detail),
@@ -52,6 +53,15 @@ impl IntoResponse for Problem {
         let mut response = (self.status, body.to_string()).into_response();
         let json = HeaderValue::from_static("application/problem+json");
         response.headers_mut().insert(header::CONTENT_TYPE, json);
+        match self.status {
+            StatusCode::UNAUTHORIZED => {
+                response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            }
+            StatusCode::SERVICE_UNAVAILABLE => {
+                response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+            }
+            _ => {}
+        }
         response
     }
 }

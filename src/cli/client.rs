@@ -1,252 +1,178 @@
-//! Commands that speak to the admin API.
+//! The admin API as the command line speaks to it.
 
-use std::fmt::Write;
+use std::fmt::Write as _;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HOST};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue};
 use http::{Method, Request};
 use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use tokio::net::TcpStream;
 
 use super::CliError;
-use super::commands::{Deploy, Flags, Output};
+use super::commands::Output;
 use super::output::line;
 
+/// Where Serin is, and how its answers are printed.
 pub(super) struct Api {
     address: String,
-    output: Output,
+    token: Option<String>,
+    pub(super) output: Output,
+    runtime: tokio::runtime::Runtime,
+}
+
+/// A refusal of the API.
+struct Refusal {
+    status: u16,
+    body: Value,
 }
 
 impl Api {
-    pub(super) fn new(address: String, output: Output) -> Self {
-        Self { address, output }
+    pub(super) fn new(address: String, token: Option<String>, output: Output) -> Result<Self, CliError> {
+        let system = |source| CliError::System { doing: "no runtime", source };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(system)?;
+        Ok(Self { address, token: token.filter(|token| !token.is_empty()), output, runtime })
     }
 
-    pub(super) fn status(&self, service: Option<&str>) -> Result<(), CliError> {
-        let mut answer = self.call(&Method::GET, "/api/services", None)?;
-        if let (Some(name), Some(services)) = (service, answer["services"].as_array_mut()) {
-            services.retain(|service| service["name"] == name);
+    pub(super) fn get(&self, path: &str) -> Result<Value, CliError> {
+        self.call(&Method::GET, path, None)
+    }
+
+    /// Something that may not be there: `None` for 404.
+    pub(super) fn find(&self, path: &str) -> Result<Option<Value>, CliError> {
+        match self.runtime.block_on(self.exchange(&Method::GET, path, None))? {
+            Ok(answer) => Ok(Some(answer)),
+            Err(Refusal { status: 404, .. }) => Ok(None),
+            Err(refusal) => Err(refused(&refusal)),
         }
-        self.print(&answer, || services_table(&answer));
-        Ok(())
     }
 
-    pub(super) fn deploy(&self, service: Option<&str>, command: Deploy) -> Result<(), CliError> {
-        let base = service.map_or_else(|| "/api".to_owned(), |name| format!("/api/services/{}", encode(name)));
-        let verb = |name: &str| format!("{base}/deployment/{name}");
-        let (path, body) = match command {
-            Deploy::History => {
-                let answer = self.call(&Method::GET, &format!("{base}/deployments"), None)?;
-                self.print(&answer, || deployments_table(&answer["deployments"]));
-                return Ok(());
+    pub(super) fn call(&self, method: &Method, path: &str, body: Option<&Value>) -> Result<Value, CliError> {
+        self.runtime.block_on(self.exchange(method, path, body))?.map_err(|refusal| refused(&refusal))
+    }
+
+    /// Hands every line of a stream over until that says to stop or the stream ends.
+    pub(super) fn follow(&self, path: &str, mut each: impl FnMut(&str) -> bool) -> Result<(), CliError> {
+        self.runtime.block_on(async {
+            let response = self.send(&Method::GET, path, None).await?;
+            if !response.status().is_success() {
+                let refusal = read(response).await.map_err(|error| self.broken(error))?;
+                return refusal.map(|_| ()).map_err(|refusal| refused(&refusal));
             }
-            Deploy::Start { version, pool, bake } => {
-                (format!("{base}/deployments"), fields([("version", Some(version)), ("pool", pool), ("bake", bake)]))
+            let mut body = response.into_body();
+            let mut text = String::new();
+            while let Some(frame) = body.frame().await {
+                let frame = frame.map_err(|error| self.broken(error))?;
+                text.push_str(&String::from_utf8_lossy(frame.data_ref().unwrap_or(&Bytes::new())));
+                while let Some(end) = text.find('\n') {
+                    let line: String = text.drain(..=end).collect();
+                    if !each(line.trim_end()) {
+                        return Ok(());
+                    }
+                }
             }
-            Deploy::Instant { version, pool } => {
-                let strategy = Some("instant".to_owned());
-                let body = fields([("version", Some(version)), ("pool", pool), ("strategy", strategy)]);
-                (format!("{base}/deployments"), body)
-            }
-            Deploy::Advance => (verb("advance"), json!({})),
-            Deploy::Pause => (verb("pause"), json!({})),
-            Deploy::Resume => (verb("resume"), json!({})),
-            Deploy::Promote => (verb("promote"), json!({})),
-            Deploy::Rollback { reason } => (verb("rollback"), fields([("reason", reason)])),
+            Ok(())
+        })
+    }
+
+    async fn exchange(
+        &self,
+        method: &Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Result<Value, Refusal>, CliError> {
+        read(self.send(method, path, body).await?).await.map_err(|error| self.broken(error))
+    }
+
+    async fn send(
+        &self,
+        method: &Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<http::Response<Incoming>, CliError> {
+        let unreachable = |source| CliError::Unreachable { address: self.address.clone(), source };
+        let Some(host) = self.address.strip_prefix("http://").map(|rest| rest.trim_end_matches('/')) else {
+            let detail = format!("--admin is {:?}; an address like http://127.0.0.1:9900", self.address);
+            return Err(CliError::Usage(detail));
         };
-        let answer = self.call(&Method::POST, &path, Some(&body))?;
-        self.print(&answer, || deployment_line(&answer));
-        Ok(())
+        let stream = TcpStream::connect(host).await.map_err(unreachable)?;
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| self.broken(error))?;
+        tokio::spawn(connection);
+        let mut request =
+            Request::builder().method(method).uri(path).header(HOST, host).header(CONTENT_TYPE, "application/json");
+        if let Some(token) = &self.token {
+            let value = HeaderValue::try_from(format!("Bearer {token}"));
+            let value = value.map_err(|_| CliError::Usage("$SERIN_ADMIN_TOKEN is no token".to_owned()))?;
+            request = request.header(AUTHORIZATION, value);
+        }
+        let body = Full::new(Bytes::from(body.map(Value::to_string).unwrap_or_default()));
+        let request = request.body(body).map_err(|error| CliError::Usage(error.to_string()))?;
+        sender.send_request(request).await.map_err(|error| self.broken(error))
     }
 
-    pub(super) fn flags(&self, command: Flags) -> Result<(), CliError> {
-        let path = |name: &str| format!("/api/flags/{}", encode(name));
-        let answer = match command {
-            Flags::List => {
-                let answer = self.call(&Method::GET, "/api/flags", None)?;
-                self.print(&answer, || flags_table(&answer["flags"]));
-                return Ok(());
-            }
-            Flags::Get { name } => self.call(&Method::GET, &path(&name), None)?,
-            Flags::Set { name, description, disabled, rollout, rules } => {
-                let rules: Value = serde_json::from_str(&rules)
-                    .map_err(|error| CliError::Usage(format!("--rules is no JSON: {error}")))?;
-                let mut body = fields([("description", description)]);
-                body["enabled"] = json!(!disabled);
-                body["rolloutPercentage"] = json!(rollout);
-                body["rules"] = rules;
-                self.call(&Method::PUT, &path(&name), Some(&body))?
-            }
-            Flags::Rollout { name, percentage } => {
-                self.call(&Method::PATCH, &path(&name), Some(&json!({ "rolloutPercentage": percentage })))?
-            }
-            Flags::Delete { name } => self.call(&Method::DELETE, &path(&name), Some(&json!({})))?,
-            Flags::Eval { name, user, session, group, environment } => {
-                let context = fields([
-                    ("userId", user),
-                    ("sessionId", session),
-                    ("groupId", group),
-                    ("environment", environment),
-                ]);
-                let body = json!({ "context": context });
-                let answer = self.call(&Method::POST, &format!("{}/evaluate", path(&name)), Some(&body))?;
-                self.print(&answer, || evaluation_line(&answer));
-                return Ok(());
-            }
-        };
-        self.print(&answer, || flags_table(&json!([answer])));
-        Ok(())
+    fn broken(&self, error: hyper::Error) -> CliError {
+        CliError::Unreachable { address: self.address.clone(), source: std::io::Error::other(error) }
     }
 
-    fn print(&self, answer: &Value, table: impl FnOnce() -> String) {
+    /// Prints an answer: as the API has it, or in words.
+    pub(super) fn print(&self, answer: &Value, words: impl FnOnce() -> String) {
         let text = match self.output {
-            Output::Table => table(),
+            Output::Table => words(),
             Output::Json => serde_json::to_string_pretty(answer).unwrap_or_default(),
             Output::Yaml => serde_yaml::to_string(answer).unwrap_or_default(),
         };
         line(text.trim_end());
     }
-
-    fn call(&self, method: &Method, path: &str, body: Option<&Value>) -> Result<Value, CliError> {
-        let system = |source| CliError::System { doing: "no runtime", source };
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(system)?;
-        let (status, text) = runtime.block_on(self.exchange(method, path, body))?;
-        let answer: Value = serde_json::from_slice(&text).unwrap_or(Value::Null);
-        if (200..300).contains(&status) {
-            return Ok(answer);
-        }
-        let detail = answer["detail"].as_str().map_or_else(|| format!("status {status}"), str::to_owned);
-        let field = answer["field"].as_str().map(|field| format!("{field}: ")).unwrap_or_default();
-        Err(CliError::Refused { detail: format!("{field}{detail}") })
-    }
-
-    async fn exchange(&self, method: &Method, path: &str, body: Option<&Value>) -> Result<(u16, Bytes), CliError> {
-        let unreachable = |source| CliError::Unreachable { address: self.address.clone(), source };
-        let broken = |error: hyper::Error| unreachable(std::io::Error::other(error));
-        let Some(host) = self.address.strip_prefix("http://").map(|rest| rest.trim_end_matches('/')) else {
-            return Err(CliError::Usage(format!(
-                "--admin is {:?}; an address like http://127.0.0.1:9900",
-                self.address
-            )));
-        };
-        let stream = TcpStream::connect(host).await.map_err(unreachable)?;
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
-        let driver = tokio::spawn(connection);
-        let text = body.map(Value::to_string).unwrap_or_default();
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header(HOST, host)
-            .header(CONTENT_TYPE, "application/json")
-            .body(Full::new(Bytes::from(text)))
-            .map_err(|error| CliError::Usage(error.to_string()))?;
-        let response = sender.send_request(request).await.map_err(broken)?;
-        let status = response.status().as_u16();
-        let bytes = response.into_body().collect().await.map_err(broken)?.to_bytes();
-        driver.abort();
-        Ok((status, bytes))
-    }
 }
 
-fn fields<const N: usize>(pairs: [(&str, Option<String>); N]) -> Value {
-    let given = pairs.into_iter().filter_map(|(key, value)| Some((key.to_owned(), Value::String(value?))));
+async fn read(response: http::Response<Incoming>) -> Result<Result<Value, Refusal>, hyper::Error> {
+    let status = response.status();
+    let bytes = response.into_body().collect().await?.to_bytes();
+    let body: Value = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
+    Ok(if status.is_success() { Ok(body) } else { Err(Refusal { status: status.as_u16(), body }) })
+}
+
+fn refused(refusal: &Refusal) -> CliError {
+    let Refusal { status, body } = refusal;
+    let detail = body["detail"].as_str().map_or_else(|| format!("status {status}"), str::to_owned);
+    let field = body["field"].as_str().map(|field| format!("{field}: ")).unwrap_or_default();
+    let next = match (status, body["code"].as_str().unwrap_or_default()) {
+        (401, _) => "set SERIN_ADMIN_TOKEN to one of admin.tokens",
+        (403, "forbidden") => "use a token with the role `write`",
+        (_, "noDeployment") => "serin deploy start VERSION starts one; serin deploy history shows the last ones",
+        (_, "wrongVersion" | "wayBackChanged" | "stableUnhealthy") => "--force does it all the same",
+        (_, "notFound") => "serin status and serin flags list show what there is",
+        (_, "whichService") => "--service NAME says which one",
+        _ => "",
+    };
+    CliError::Refused { detail: format!("{field}{detail}"), next: next.to_owned() }
+}
+
+/// An object of the pairs that have a value.
+pub(super) fn fields<const N: usize>(pairs: [(&str, Option<Value>); N]) -> Value {
+    let given = pairs.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?)));
     Value::Object(given.collect::<Map<_, _>>())
 }
 
-/// A name as one path segment.
-fn encode(name: &str) -> String {
+/// A name as one path segment, or a value in a query.
+pub(super) fn encode(name: &str) -> String {
     let mut out = String::new();
     for byte in name.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
             out.push(char::from(byte));
         } else {
+            // Writing to a string cannot fail.
             let _ = write!(out, "%{byte:02X}");
         }
     }
     out
 }
 
-fn text(value: &Value) -> String {
-    match value {
-        Value::Null => "-".to_owned(),
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    }
-}
-
-/// Columns as wide as their widest cell.
-fn table(header: &[&str], rows: &[Vec<String>]) -> String {
-    let width = |column: usize| {
-        let cells = rows.iter().map(|row| row[column].chars().count());
-        cells.chain([header[column].len()]).max().unwrap_or(0)
-    };
-    let widths: Vec<usize> = (0..header.len()).map(width).collect();
-    let line = |cells: &[String]| {
-        let padded = cells.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
-        padded.collect::<Vec<_>>().join("  ").trim_end().to_owned() + "\n"
-    };
-    let header: Vec<String> = header.iter().map(|cell| (*cell).to_owned()).collect();
-    std::iter::once(line(&header)).chain(rows.iter().map(|row| line(row))).collect()
-}
-
-fn services_table(answer: &Value) -> String {
-    let rows: Vec<Vec<String>> = answer["services"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .map(|service| {
-            let deployment = &service["deployment"];
-            let state = if deployment.is_null() { "no deployment".to_owned() } else { deployment_line(deployment) };
-            vec![text(&service["name"]), text(&service["stable"]["pool"]), text(&service["stable"]["version"]), state]
-        })
-        .collect();
-    table(&["SERVICE", "STABLE", "VERSION", "DEPLOYMENT"], &rows)
-}
-
-fn deployment_line(deployment: &Value) -> String {
-    let metrics = &deployment["metrics"];
-    let reason = deployment["rollbackReason"].as_str().map(|reason| format!(" ({reason})")).unwrap_or_default();
-    format!(
-        "{} {} at {} %: canary {} errors in {} requests, stable {} in {}{reason}",
-        text(&deployment["version"]),
-        text(&deployment["status"]),
-        text(&deployment["currentPercentage"]),
-        text(&metrics["canaryErrors"]),
-        text(&metrics["canaryRequests"]),
-        text(&metrics["baselineErrors"]),
-        text(&metrics["baselineRequests"]),
-    )
-}
-
-fn deployments_table(deployments: &Value) -> String {
-    let rows: Vec<Vec<String>> = deployments
-        .as_array()
-        .into_iter()
-        .flatten()
-        .map(|d| ["version", "status", "startedAt", "completedAt", "rollbackReason"].map(|key| text(&d[key])).to_vec())
-        .collect();
-    table(&["VERSION", "STATUS", "STARTED", "ENDED", "REASON"], &rows)
-}
-
-fn flags_table(flags: &Value) -> String {
-    let rows: Vec<Vec<String>> = flags
-        .as_array()
-        .into_iter()
-        .flatten()
-        .map(|flag| {
-            let rules = flag["rules"].as_array().map_or(0, Vec::len);
-            let cells = [&flag["name"], &flag["enabled"], &flag["rolloutPercentage"]].map(text);
-            cells.into_iter().chain([rules.to_string(), text(&flag["description"])]).collect()
-        })
-        .collect();
-    table(&["NAME", "ENABLED", "ROLLOUT %", "RULES", "DESCRIPTION"], &rows)
-}
-
-fn evaluation_line(answer: &Value) -> String {
-    let state = if answer["enabled"] == true { "on" } else { "off" };
-    let rule = answer["ruleMatched"].as_str().map(|rule| format!(" {rule}")).unwrap_or_default();
-    format!("{} is {state}: {}{rule}", text(&answer["flagName"]), text(&answer["reason"]))
+/// A query of the pairs that have a value.
+pub(super) fn query(pairs: &[(&str, Option<&str>)]) -> String {
+    let given = pairs.iter().filter_map(|(key, value)| Some(format!("{key}={}", encode((*value)?))));
+    given.collect::<Vec<_>>().join("&")
 }

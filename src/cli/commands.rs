@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::demo::DemoOptions;
 
@@ -13,6 +13,9 @@ pub(super) struct Cli {
     /// Where the admin API is
     #[arg(long, global = true, env = "SERIN_ADMIN", default_value = "http://127.0.0.1:9900")]
     pub(super) admin: String,
+    /// The token for the admin API
+    #[arg(long = "token", global = true, env = "SERIN_ADMIN_TOKEN", hide_env_values = true, hide = true)]
+    pub(super) token: Option<String>,
     /// How answers are printed
     #[arg(long, global = true, value_enum, default_value_t = Output::Table)]
     pub(super) output: Output,
@@ -52,6 +55,30 @@ pub(super) enum Command {
         /// One service
         #[arg(long)]
         service: Option<String>,
+        /// Draw it anew every second
+        #[arg(long)]
+        watch: bool,
+    },
+    /// Where a user is and which flags are on, each with its reason
+    Explain {
+        /// The user's id
+        #[arg(long)]
+        user: Option<String>,
+        /// The session's id
+        #[arg(long)]
+        session: Option<String>,
+        /// Groups, comma separated
+        #[arg(long)]
+        group: Option<String>,
+        /// What is asked for, for example http://shop.example.com/cart; not needed with one service
+        url: Option<String>,
+    },
+    /// Changes as they happen
+    Events,
+    /// A completion script for a shell
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
     },
     /// Start and steer deployments
     Deploy {
@@ -59,7 +86,7 @@ pub(super) enum Command {
         #[arg(long, global = true)]
         service: Option<String>,
         #[command(subcommand)]
-        command: Deploy,
+        command: Box<Deploy>,
     },
     /// Read and change feature flags
     Flags {
@@ -73,16 +100,7 @@ pub(super) enum Command {
 #[derive(Debug, Subcommand)]
 pub(super) enum Deploy {
     /// Start a deployment of a version
-    Start {
-        /// What it brings, for example v2.1.0
-        version: String,
-        /// The pool that runs it; by default the one of two that is not stable
-        #[arg(long)]
-        pool: Option<String>,
-        /// The watch after 100 %, for example 10m
-        #[arg(long)]
-        bake: Option<String>,
-    },
+    Start(Box<Start>),
     /// Move everybody to a version at once, without stages
     Instant {
         /// What it brings
@@ -90,6 +108,17 @@ pub(super) enum Deploy {
         /// The pool that runs it
         #[arg(long)]
         pool: Option<String>,
+        /// Start although something speaks against it
+        #[arg(long)]
+        force: bool,
+        #[command(flatten)]
+        wait: Wait,
+    },
+    /// Follow the running deployment to its end: exit code 0 completed, 3 rolled back, 4 timeout
+    Wait {
+        /// Longest to wait, for example 1h
+        #[arg(long)]
+        timeout: Option<String>,
     },
     /// Go to the next stage now
     Advance,
@@ -98,15 +127,121 @@ pub(super) enum Deploy {
     /// Go on after a pause
     Resume,
     /// Complete now
-    Promote,
+    Promote {
+        /// Although it has failed
+        #[arg(long)]
+        force: bool,
+    },
     /// Send everybody back to stable
     Rollback {
         /// Why, for the record
         #[arg(long)]
         reason: Option<String>,
     },
+    /// Back to the version before the last completed one, at once
+    Undo {
+        /// Although its pool answers another version
+        #[arg(long)]
+        force: bool,
+    },
+    /// The last one that was rolled back once more
+    Retry,
+    /// Back to the old pool, which runs the new version by now
+    Return,
+    /// Sign an override: who holds it is on that track, also at 0 %
+    Override {
+        /// Which track
+        #[arg(long, value_enum, default_value_t = TrackName::Canary)]
+        track: TrackName,
+        /// How long it is good
+        #[arg(long = "for", default_value = "1h")]
+        span: String,
+    },
     /// The last ten that ended
     History,
+}
+
+/// What a deployment is started with; what is not said comes from the configuration.
+#[derive(Clone, Debug, Args)]
+pub(super) struct Start {
+    /// What it brings, for example v2.1.0
+    pub(super) version: String,
+    /// The pool that runs it; by default the one of two that is not stable
+    #[arg(long)]
+    pub(super) pool: Option<String>,
+    /// canary, rolling, blue-green or instant
+    #[arg(long)]
+    pub(super) strategy: Option<String>,
+    /// Stages as JSON: '[{"percentage": 5, "duration": "10m", "minRequests": 50, "maxErrorRate": 0.05}, …]'
+    #[arg(long)]
+    pub(super) stages: Option<String>,
+    /// The step of a rolling one, in percent
+    #[arg(long)]
+    pub(super) step: Option<f64>,
+    /// How long each step lasts, for example 1m
+    #[arg(long)]
+    pub(super) interval: Option<String>,
+    /// The watch after 100 %, for example 10m
+    #[arg(long)]
+    pub(super) bake: Option<String>,
+    /// After a verdict: rollback or pause
+    #[arg(long)]
+    pub(super) on_fail: Option<String>,
+    /// Without enough requests: extend, pause or rollback
+    #[arg(long)]
+    pub(super) on_insufficient: Option<String>,
+    /// Longest a stage lasts before it pauses, for example 24h
+    #[arg(long)]
+    pub(super) max_duration: Option<String>,
+    /// End stages as soon as the canary is shown to be good
+    #[arg(long)]
+    pub(super) promote_early: bool,
+    /// After the bake: promote, or return to the old pool
+    #[arg(long)]
+    pub(super) on_complete: Option<String>,
+    /// Who is always on the canary, as JSON rules: '[{"type": "group", "value": "staff"}]'
+    #[arg(long)]
+    pub(super) include: Option<String>,
+    /// Who is never
+    #[arg(long)]
+    pub(super) exclude: Option<String>,
+    /// Begin again where this version is running already
+    #[arg(long)]
+    pub(super) restart: bool,
+    /// Start although something speaks against it
+    #[arg(long)]
+    pub(super) force: bool,
+    #[command(flatten)]
+    pub(super) wait: Wait,
+}
+
+/// Following a deployment to its end.
+#[derive(Clone, Debug, Args)]
+pub(super) struct Wait {
+    /// Follow it to its end: exit code 0 completed, 3 rolled back, 4 timeout
+    #[arg(long)]
+    pub(super) wait: bool,
+    /// Longest to wait, for example 1h
+    #[arg(long, requires = "wait")]
+    pub(super) timeout: Option<String>,
+}
+
+/// A track.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum TrackName {
+    /// The version that everybody had
+    Stable,
+    /// The version that is tried
+    Canary,
+}
+
+impl TrackName {
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Stable => "stable",
+            Self::Canary => "canary",
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -141,6 +276,22 @@ pub(super) enum Flags {
         name: String,
         /// 0 to 100
         percentage: f64,
+    },
+    /// Switch a flag on
+    Enable {
+        /// Its name
+        name: String,
+    },
+    /// Switch a flag off for everybody
+    Disable {
+        /// Its name
+        name: String,
+    },
+    /// Read the flag file again
+    Reload {
+        /// Write over what somebody broke in it; the broken file is put aside
+        #[arg(long)]
+        discard: bool,
     },
     /// Delete a flag
     Delete {

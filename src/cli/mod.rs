@@ -2,16 +2,20 @@
 //!
 //! Owns: commands, their output, exit codes. Touches: the admin API for all but
 //! `run`, `demo` and `check`, which work without a running Serin.
-//! Exit codes: 0 fine, 1 wrong, 2 usage.
+//! Exit codes: 0 fine, 1 wrong, 2 usage, 3 rolled back, 4 timeout.
 
 mod client;
 mod commands;
+mod deploy;
+mod flags;
 pub(crate) mod output;
 pub(crate) mod run;
+mod status;
+mod words;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 
 use commands::{Cli, Command};
 
@@ -37,6 +41,8 @@ pub(crate) enum CliError {
     Refused {
         /// Why.
         detail: String,
+        /// What to do next; empty where nobody knows.
+        next: String,
     },
     /// What was said makes no sense.
     #[error("{0}")]
@@ -51,27 +57,47 @@ pub(crate) enum CliError {
     },
 }
 
+impl CliError {
+    /// A refusal where nobody knows what to do next.
+    pub(crate) fn refused(detail: String) -> Self {
+        Self::Refused { detail, next: String::new() }
+    }
+}
+
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
-    let api = client::Api::new(cli.admin, cli.output);
-    let result = match cli.command {
-        Command::Run { config } => run::run(&config),
-        Command::Check { config } => run::check(&config),
-        Command::Demo(options) => crate::demo::run(&options),
-        Command::Version => {
-            output::line(&format!("serin {}", env!("CARGO_PKG_VERSION")));
-            Ok(())
-        }
-        Command::Status { service } => api.status(service.as_deref()),
-        Command::Deploy { service, command } => api.deploy(service.as_deref(), command),
-        Command::Flags { command } => api.flags(command),
-    };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
+    match run_command(Cli::parse()) {
+        Ok(code) => code,
         Err(error) => {
             output::error(&error);
+            if let CliError::Refused { next, .. } = &error
+                && !next.is_empty()
+            {
+                output::hint(next);
+            }
             ExitCode::from(if matches!(error, CliError::Usage(_)) { 2 } else { 1 })
         }
     }
+}
+
+fn run_command(cli: Cli) -> Result<ExitCode, CliError> {
+    let Cli { admin, token, output, command } = cli;
+    let api = || client::Api::new(admin, token, output);
+    match command {
+        Command::Run { config } => run::run(&config)?,
+        Command::Check { config } => run::check(&config)?,
+        Command::Demo(options) => crate::demo::run(&options)?,
+        Command::Version => output::line(&format!("serin {}", env!("CARGO_PKG_VERSION"))),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "serin", &mut script);
+            output::line(String::from_utf8_lossy(&script).trim_end());
+        }
+        Command::Status { service, watch } => status::run(&api()?, service.as_deref(), watch)?,
+        Command::Explain { user, session, group, url } => status::explain(&api()?, [&user, &session, &group, &url])?,
+        Command::Events => status::events(&api()?)?,
+        Command::Deploy { service, command } => return deploy::run(&api()?, service.as_deref(), *command),
+        Command::Flags { command } => flags::run(&api()?, command)?,
+    }
+    Ok(ExitCode::SUCCESS)
 }

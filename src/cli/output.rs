@@ -19,3 +19,8 @@ pub(crate) fn error(error: &dyn Error) {
         cause = error.source();
     }
 }
+
+/// What to do about it.
+pub(crate) fn hint(next: &str) {
+    eprintln!("  next: {next}");
+}

@@ -19,6 +19,9 @@ pub(super) fn run(file: &Path) -> Result<(), CliError> {
         tracing::info!(%address, "listening");
     }
     tracing::info!(address = %server.admin(), "admin API");
+    if let Some(address) = server.health() {
+        tracing::info!(%address, "health and metrics");
+    }
     wait_for_the_end()?;
     tracing::info!("ending");
     Ok(())

@@ -8,9 +8,9 @@ use http::HeaderName;
 
 use super::cidr::Networks;
 use super::error_rule::StatusSet;
-use crate::decide::flags::{EnvironmentRules, FlagName};
+use crate::decide::flags::{EnvironmentRules, FlagName, Rule};
 use crate::decide::guard::GuardPlan;
-use crate::decide::rollout::{Stages, Strategy};
+use crate::decide::rollout::{Conduct, Stages, Steps, Strategy};
 
 /// A whole configuration.
 #[derive(Clone, Debug)]
@@ -23,8 +23,10 @@ pub struct Config {
     pub state_directory: PathBuf,
     /// Where clients connect.
     pub listeners: Vec<Listener>,
-    /// Where the admin API listens: a loopback address.
-    pub admin: SocketAddr,
+    /// The admin API.
+    pub admin: Admin,
+    /// Where probes and scrapes ask without a token.
+    pub health: Option<SocketAddr>,
     /// Who a request is from.
     pub identity: Identity,
     /// What hosts and paths lead to; one at least.
@@ -39,6 +41,61 @@ pub struct Config {
     pub limits: Limits,
     /// Worker threads; `None`: one a core.
     pub workers: Option<usize>,
+}
+
+/// The admin API.
+#[derive(Clone, Debug)]
+pub struct Admin {
+    /// Where it listens; beyond loopback there are tokens.
+    pub address: SocketAddr,
+    /// Names that it answers to, beside localhost and literal addresses.
+    pub hosts: Vec<String>,
+    /// Who may do what; empty: everybody on this machine may do everything.
+    pub tokens: Vec<Token>,
+}
+
+/// A token of the admin API.
+#[derive(Clone, Debug)]
+pub struct Token {
+    /// The name in the audit line.
+    pub name: String,
+    /// Its text.
+    pub secret: Secret,
+    /// What it may do.
+    pub role: TokenRole,
+}
+
+/// What a token may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenRole {
+    /// Everything.
+    Write,
+    /// Read.
+    Read,
+    /// Record outcomes, nothing else.
+    Record,
+}
+
+/// A text that no log, answer or error shows.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(Box<str>);
+
+impl Secret {
+    /// A secret.
+    pub fn new(text: &str) -> Self {
+        Self(text.into())
+    }
+
+    /// Its bytes, to compare or sign with.
+    pub fn bytes(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret(…)")
+    }
 }
 
 /// An address where clients connect.
@@ -126,6 +183,8 @@ pub struct Service {
     pub errors: ErrorRules,
     /// What a deployment does unless told otherwise.
     pub deploy: DeployDefaults,
+    /// The secret of signed overrides; none: there are no overrides.
+    pub override_secret: Option<Secret>,
 }
 
 /// A host of a service.
@@ -144,8 +203,35 @@ pub struct Pool {
     pub name: String,
     /// One at least.
     pub endpoints: Vec<Endpoint>,
-    /// The version it runs, where configuration says so.
-    pub version: Option<String>,
+    /// The version it runs, where configuration says so or says whom to ask.
+    pub version: PoolVersion,
+}
+
+impl Pool {
+    /// The version that configuration itself names.
+    pub fn named_version(&self) -> Option<&str> {
+        match &self.version {
+            PoolVersion::Named(version) => Some(version),
+            _ => None,
+        }
+    }
+}
+
+/// Where the version of a pool is known from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum PoolVersion {
+    /// From whoever deploys.
+    #[default]
+    Unknown,
+    /// From configuration.
+    Named(String),
+    /// From the app servers themselves.
+    Asked {
+        /// The path to ask.
+        path: String,
+        /// The key of a JSON answer; without one the answer's text is the version.
+        json: Option<String>,
+    },
 }
 
 /// One app server.
@@ -216,10 +302,18 @@ pub struct DeployDefaults {
     pub strategy: Strategy,
     /// Its stages.
     pub stages: Stages,
+    /// The steps of a rolling one.
+    pub steps: Steps,
     /// Its guard.
     pub guard: GuardPlan,
     /// The watch after 100 %.
     pub bake: Duration,
+    /// What it does where its stages do not say.
+    pub conduct: Conduct,
+    /// Who is always on the canary.
+    pub include: Vec<Rule>,
+    /// Who is never.
+    pub exclude: Vec<Rule>,
     /// Whose buckets.
     pub salt: SaltKind,
 }

@@ -16,8 +16,9 @@ mod problem;
 use std::path::Path;
 
 pub use checked::{
-    Anonymous, Config, Connections, DeployDefaults, Endpoint, ErrorRules, Expose, FlagSettings, HeaderStyle, Host,
-    Identity, Ignore, Limits, Listener, Pool, SaltKind, Service, Source, SourceKind, Stick, Timeouts,
+    Admin, Anonymous, Config, Connections, DeployDefaults, Endpoint, ErrorRules, Expose, FlagSettings, HeaderStyle,
+    Host, Identity, Ignore, Limits, Listener, Pool, PoolVersion, SaltKind, Secret, Service, Source, SourceKind, Stick,
+    Timeouts, Token, TokenRole,
 };
 pub use cidr::{Cidr, Networks};
 pub use error_rule::StatusSet;

@@ -70,6 +70,10 @@ impl<'a> Node<'a> {
         }
     }
 
+    pub(super) fn is_map(&self) -> bool {
+        matches!(self.value, Value::Mapping(_))
+    }
+
     /// A mapping with these keys and no others.
     pub(super) fn keys(&self, known: &[&str]) -> Option<Map<'a>> {
         let map = self.any_keys()?;

@@ -12,15 +12,18 @@ use super::document::Document;
 use super::error_rule::StatusSet;
 use super::node::{Map, Node, Problems};
 use super::problem::ConfigError;
-use crate::decide::flags::{EnvironmentRules, FlagName};
+use crate::decide::bucket::Share;
+use crate::decide::flags::{EnvironmentRules, FlagName, OneOrMany, Rule, RuleKind, Target};
 use crate::decide::guard::{Alpha, Enforcement, GuardPlan, RateRule};
-use crate::decide::rollout::{Stage, Stages, Strategy};
+use crate::decide::rollout::{Conduct, OnComplete, OnFail, OnInsufficient, Stage, Stages, Steps, Strategy};
 
 /// The name of the only service of the three-line form.
 const DEFAULT_SERVICE: &str = "default";
 const STATE_DIRECTORY: &str = "config/observability";
 const DAY: Duration = Duration::from_secs(86_400);
 const YEAR: Duration = Duration::from_secs(365 * 86_400);
+/// Shorter ones are guessed.
+const SECRET_BYTES_MIN: usize = 16;
 const MILLISECOND: Duration = Duration::from_millis(1);
 
 const TOP: &[&str] = &[
@@ -31,6 +34,7 @@ const TOP: &[&str] = &[
     "state",
     "listeners",
     "admin",
+    "health",
     "identity",
     "services",
     "flags",
@@ -56,12 +60,16 @@ fn whole(root: &Node<'_>, document: &Document) -> Option<Config> {
     let (identity, flags) = (identity(map.get("identity")), flags(map.get("flags")));
     let (metrics, limits) = (metrics(map.get("metrics")), limits(map.get("limits")));
     let workers = workers(map.get("workers"));
+    let health = or(map.get("health"), None, |node| {
+        node.keys(&["address"])?.require("address", "where probes ask").and_then(|node| address(&node)).map(Some)
+    });
     Some(Config {
         file: document.file.clone(),
         environment: environment(&map),
         state_directory: state(&map),
         listeners: listeners?,
         admin: admin?,
+        health: health?,
         identity: identity?,
         three_lines: map.get("services").is_none(),
         services: services?,
@@ -135,19 +143,60 @@ fn address(node: &Node<'_>) -> Option<SocketAddr> {
     }
 }
 
-fn admin(map: &Map<'_>) -> Option<SocketAddr> {
+fn admin(map: &Map<'_>) -> Option<Admin> {
     let default = SocketAddr::from(([127, 0, 0, 1], 9900));
-    let node = match map.get("admin") {
-        Some(admin) => admin.keys(&["address"])?.get("address"),
-        None => None,
+    let Some(node) = map.get("admin") else {
+        return Some(Admin { address: default, hosts: Vec::new(), tokens: Vec::new() });
     };
-    or(node, default, |node| {
-        let address = address(node)?;
-        if address.ip().is_loopback() {
-            return Some(address);
+    let map = node.keys(&["address", "hosts", "tokens", "plaintext"])?;
+    let address = or(map.get("address"), default, address);
+    let hosts = or(map.get("hosts"), Vec::new(), |node| all(node.list()?.iter().map(Node::text)));
+    let tokens = or(map.get("tokens"), Vec::new(), |node| all(node.list()?.iter().map(token)));
+    let plaintext = or(map.get("plaintext"), false, Node::boolean);
+    let (address, tokens, plaintext) = (address?, tokens?, plaintext?);
+    if !address.ip().is_loopback() {
+        let place = map.get("address").unwrap_or_else(|| node.clone());
+        if tokens.is_empty() {
+            place.wrong("beyond loopback the admin API needs `tokens`".to_owned(), None);
         }
-        node.expected("the admin API listens on a loopback address, for example 127.0.0.1:9900")
-    })
+        if !plaintext {
+            let hint = "`plaintext: true` says that the network between is yours".to_owned();
+            place.wrong("beyond loopback the admin API would send tokens in plain text".to_owned(), Some(hint));
+        }
+    }
+    for (index, token) in tokens.iter().enumerate() {
+        if tokens[..index].iter().any(|other| other.name == token.name || other.secret == token.secret) {
+            node.wrong(format!("{}.tokens: `{}` has the name or the text of another one", node.path, token.name), None);
+        }
+    }
+    Some(Admin { address, hosts: hosts?, tokens })
+}
+
+fn token(node: &Node<'_>) -> Option<Token> {
+    let map = node.keys(&["name", "env", "role"])?;
+    let roles = [("write", TokenRole::Write), ("read", TokenRole::Read), ("record", TokenRole::Record)];
+    let name = map.require("name", "the name in the audit line").and_then(|node| node.text());
+    let secret = map.require("env", "the variable that holds the token").and_then(|node| variable(&node));
+    let role = map.require("role", "write, read or record").and_then(|node| node.word(&roles));
+    Some(Token { name: name?, secret: secret?, role: role? })
+}
+
+/// A secret in a variable of the process.
+fn variable(node: &Node<'_>) -> Option<Secret> {
+    let name = node.text()?;
+    match std::env::var(&name) {
+        Ok(text) if text.len() >= SECRET_BYTES_MIN && text.bytes().all(|b| (0x21..0x7f).contains(&b)) => {
+            Some(Secret::new(&text))
+        }
+        Ok(_) => {
+            node.expected(&format!("the variable's value must be at least {SECRET_BYTES_MIN} visible ASCII characters"))
+        }
+        Err(_) => node.expected("the variable is not set"),
+    }
+}
+
+fn secret(node: &Node<'_>) -> Option<Secret> {
+    node.keys(&["env"])?.require("env", "the variable that holds the secret").and_then(|node| variable(&node))
 }
 
 fn identity(node: Option<Node<'_>>) -> Option<Identity> {
@@ -215,7 +264,7 @@ fn services(map: &Map<'_>) -> Option<Vec<Service>> {
 fn three_line_service(stable: &Node<'_>, canary: Option<Node<'_>>) -> Option<Service> {
     let pool = |name: &str, node: &Node<'_>| -> Option<Pool> {
         let endpoints = all(node.one_or_list().iter().map(endpoint))?;
-        Some(Pool { name: name.to_owned(), endpoints, version: None })
+        Some(Pool { name: name.to_owned(), endpoints, version: PoolVersion::Unknown })
     };
     let mut pools = vec![pool("a", stable)?];
     if let Some(canary) = canary {
@@ -232,6 +281,7 @@ fn three_line_service(stable: &Node<'_>, canary: Option<Node<'_>>) -> Option<Ser
         timeouts: timeouts(None)?,
         errors: errors(None)?,
         deploy: deploy(None)?,
+        override_secret: None,
     })
 }
 
@@ -254,7 +304,7 @@ fn same_hosts(one: &Service, other: &Service) -> bool {
 }
 
 fn service(name: &str, node: &Node<'_>) -> Option<Service> {
-    let known = ["match", "pools", "stable", "canary", "connections", "timeouts", "errors", "deploy"];
+    let known = ["match", "pools", "stable", "canary", "connections", "timeouts", "errors", "deploy", "overrides"];
     let map = node.keys(&known)?;
     if !label(name) {
         node.wrong(format!("`{name}` is no name: letters, digits, `.`, `_`, `-`, at most 64 of them"), None);
@@ -265,6 +315,10 @@ fn service(name: &str, node: &Node<'_>) -> Option<Service> {
         pools.and_then(|node| all(node.any_keys()?.entries().iter().map(|(name, node)| pool(name, node))));
     let (connections, timeouts) = (connections(map.get("connections")), timeouts(map.get("timeouts")));
     let (errors, deploy) = (errors(map.get("errors")), deploy(map.get("deploy")));
+    let override_secret = or(map.get("overrides"), None, |node| {
+        let map = node.keys(&["secret"])?;
+        map.require("secret", "what overrides are signed with").and_then(|node| secret(&node)).map(Some)
+    });
     let pools = pools?;
     let role = |node: &Node<'_>| {
         let name = node.text()?;
@@ -293,6 +347,7 @@ fn service(name: &str, node: &Node<'_>) -> Option<Service> {
         timeouts: timeouts?,
         errors: errors?,
         deploy: deploy?,
+        override_secret: override_secret?,
     })
 }
 
@@ -340,12 +395,31 @@ fn pool(name: &str, node: &Node<'_>) -> Option<Pool> {
     let endpoints: Option<Vec<Endpoint>> = map
         .require("endpoints", "the addresses of its app servers")
         .and_then(|node| all(node.one_or_list().iter().map(endpoint)));
-    let version = or(map.get("version"), None, |node| version(node).map(Some));
+    let version = or(map.get("version"), PoolVersion::Unknown, pool_version);
     let endpoints = endpoints?;
     if endpoints.is_empty() {
         node.wrong(format!("{} has no endpoint: one at least is needed", node.path), None);
     }
     Some(Pool { name: name.to_owned(), endpoints, version: version? })
+}
+
+/// A text, or `{ path: /version, json: version }`: the app servers are asked.
+fn pool_version(node: &Node<'_>) -> Option<PoolVersion> {
+    if !node.is_map() {
+        return version(node).map(PoolVersion::Named);
+    }
+    let map = node.keys(&["path", "json"])?;
+    let path = map.require("path", "the path that tells the version").and_then(|node| path(&node));
+    let json = or(map.get("json"), None, |node| node.text().map(Some));
+    Some(PoolVersion::Asked { path: path?, json: json? })
+}
+
+fn path(node: &Node<'_>) -> Option<String> {
+    let text = node.text()?;
+    if text.starts_with('/') && text.parse::<http::uri::PathAndQuery>().is_ok() {
+        return Some(text);
+    }
+    node.expected("a path begins with `/`")
 }
 
 fn version(node: &Node<'_>) -> Option<String> {
@@ -430,20 +504,78 @@ fn deploy(node: Option<Node<'_>>) -> Option<DeployDefaults> {
     let default = DeployDefaults {
         strategy: Strategy::Canary,
         stages: Stages::of_the_guide(),
+        steps: Steps::default(),
         guard: GuardPlan::default(),
         bake: Duration::from_secs(600),
+        conduct: Conduct::default(),
+        include: Vec::new(),
+        exclude: Vec::new(),
         salt: SaltKind::Deployment,
     };
     let Some(node) = node else { return Some(default) };
-    let map = node.keys(&["strategy", "stages", "guard", "bake", "salt"])?;
-    let strategies = [("canary", Strategy::Canary), ("instant", Strategy::Instant)];
+    let own = ["strategy", "stages", "step", "interval", "guard", "bake", "include", "exclude", "salt"];
+    let map = node.keys(&[&own[..], &CONDUCT[..]].concat())?;
+    let strategies = [
+        ("canary", Strategy::Canary),
+        ("rolling", Strategy::Rolling),
+        ("blue-green", Strategy::BlueGreen),
+        ("instant", Strategy::Instant),
+    ];
     let salts = [("deployment", SaltKind::Deployment), ("service", SaltKind::Service)];
     let strategy = or(map.get("strategy"), default.strategy, |node| node.word(&strategies));
     let stages = or(map.get("stages"), default.stages, stages);
     let guard = or(map.get("guard"), default.guard, guard);
     let bake = or(map.get("bake"), default.bake, |node| node.span(Duration::ZERO..=YEAR));
     let salt = or(map.get("salt"), default.salt, |node| node.word(&salts));
-    Some(DeployDefaults { strategy: strategy?, stages: stages?, guard: guard?, bake: bake?, salt: salt? })
+    let step = or(map.get("step"), default.steps.step, |node| node.percentage().filter(|step| *step > Share::NOBODY));
+    let interval = or(map.get("interval"), default.steps.interval, |node| node.span(Duration::ZERO..=YEAR));
+    let chosen = |node: &Node<'_>| all(node.list()?.iter().map(chosen));
+    let (include, exclude) = (or(map.get("include"), Vec::new(), chosen), or(map.get("exclude"), Vec::new(), chosen));
+    let conduct = conduct(&map);
+    Some(DeployDefaults {
+        strategy: strategy?,
+        stages: stages?,
+        steps: Steps { step: step?, interval: interval? },
+        guard: guard?,
+        bake: bake?,
+        conduct: conduct?,
+        include: include?,
+        exclude: exclude?,
+        salt: salt?,
+    })
+}
+
+const CONDUCT: [&str; 5] = ["onFail", "onInsufficient", "maxDuration", "promoteEarly", "onComplete"];
+
+fn conduct(map: &Map<'_>) -> Option<Conduct> {
+    let default = Conduct::default();
+    let on_fail = [("rollback", OnFail::Rollback), ("pause", OnFail::Pause)];
+    let on_insufficient =
+        [("extend", OnInsufficient::Extend), ("pause", OnInsufficient::Pause), ("rollback", OnInsufficient::Rollback)];
+    let on_complete = [("promote", OnComplete::Promote), ("return", OnComplete::Return)];
+    let on_fail = or(map.get("onFail"), default.on_fail, |node| node.word(&on_fail));
+    let on_insufficient = or(map.get("onInsufficient"), default.on_insufficient, |node| node.word(&on_insufficient));
+    let max_duration =
+        or(map.get("maxDuration"), default.max_duration, |node| node.span(Duration::from_secs(1)..=YEAR));
+    let promote_early = or(map.get("promoteEarly"), default.promote_early, Node::boolean);
+    let on_complete = or(map.get("onComplete"), default.on_complete, |node| node.word(&on_complete));
+    Some(Conduct {
+        on_fail: on_fail?,
+        on_insufficient: on_insufficient?,
+        max_duration: max_duration?,
+        promote_early: promote_early?,
+        on_complete: on_complete?,
+    })
+}
+
+/// A rule of `include` or `exclude`.
+fn chosen(node: &Node<'_>) -> Option<Rule> {
+    let map = node.keys(&["type", "value"])?;
+    let kinds = [("user", RuleKind::User), ("group", RuleKind::Group)];
+    let kind = map.require("type", "user or group").and_then(|node| node.word(&kinds));
+    let values = map.require("value", "who").and_then(|node| all(node.one_or_list().iter().map(Node::text)));
+    let values = OneOrMany::Many(values?);
+    Some(Rule::new(if kind? == RuleKind::User { Target::User(values) } else { Target::Group(values) }))
 }
 
 fn stages(node: &Node<'_>) -> Option<Stages> {
@@ -458,13 +590,14 @@ fn stages(node: &Node<'_>) -> Option<Stages> {
 }
 
 fn stage(node: &Node<'_>) -> Option<Stage> {
-    let map = node.keys(&["percentage", "duration", "minRequests", "maxErrorRate"])?;
+    let map = node.keys(&["percentage", "duration", "minRequests", "maxErrorRate", "hold"])?;
     let share = map.require("percentage", "the part of users on the canary").and_then(|node| node.percentage());
     let duration =
         map.require("duration", "how long the stage lasts at least").and_then(|node| node.span(Duration::ZERO..=YEAR));
     let min_requests = or(map.get("minRequests"), 0, |node| node.number(0..=1_000_000_000));
     let rate = map.require("maxErrorRate", "the error rate above which it fails").and_then(|node| node.rate());
-    Some(Stage { share: share?, duration: duration?, min_requests: min_requests?, max_error_rate: rate? })
+    let hold = or(map.get("hold"), false, Node::boolean);
+    Some(Stage { share: share?, duration: duration?, min_requests: min_requests?, max_error_rate: rate?, hold: hold? })
 }
 
 fn guard(node: &Node<'_>) -> Option<GuardPlan> {

@@ -22,7 +22,7 @@ fn three_lines_are_a_full_configuration() {
     assert_eq!(service.pools[1].name, "b");
     assert_eq!(service.deploy.stages, Stages::of_the_guide());
     assert_eq!(config.state_directory, Path::new("config/observability"));
-    assert_eq!(config.admin.to_string(), "127.0.0.1:9900");
+    assert_eq!(config.admin.address.to_string(), "127.0.0.1:9900");
 }
 
 #[test]
@@ -92,9 +92,10 @@ fn stages_that_do_not_grow_to_everybody_are_refused() {
 }
 
 #[test]
-fn the_admin_api_stays_on_loopback() {
+fn beyond_loopback_the_admin_api_needs_tokens_and_a_word_on_plain_text() {
     let text = "listen: 0.0.0.0:1\nstable: http://a\nadmin: { address: 0.0.0.0:9900 }";
-    assert!(errors(text).contains("a loopback address"));
+    let errors = errors(text);
+    assert!(errors.contains("needs `tokens`") && errors.contains("`plaintext: true`"), "{errors}");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! What control holds, and how a change becomes durable.
+//! What control holds, and what of it has to be written.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -6,14 +6,16 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 
+use super::checkpoint::Checkpoint;
 use super::error::ControlError;
+use super::events::{Change, Events};
 use super::publish;
 use super::service::ServiceControl;
 use crate::clock;
 use crate::config::Config;
 use crate::decide::time::Moment;
 use crate::snapshot::Snapshot;
-use crate::store::{DeployState, Done, FlagFile, StateFile, Writer};
+use crate::store::{DeployState, EventRecord, FlagFile, Writer};
 use crate::telemetry::FlagCounters;
 
 /// What control begins with.
@@ -28,30 +30,42 @@ pub struct Setup {
     pub flags: FlagFile,
     /// The deployments as they were stored.
     pub deployments: Option<DeployState>,
-    /// Who writes them.
+    /// What running deployments had counted.
+    pub checkpoint: Checkpoint,
+    /// Who writes all of that.
     pub writer: Writer,
 }
 
 /// The control plane's state. Only its own task touches it.
 pub struct Controller {
     pub(super) config: Arc<Config>,
-    pub(super) workers: usize,
+    workers: usize,
     pub(super) variables: HashMap<String, String>,
-    pub(super) flags: FlagFile,
+    pub(super) flags: Arc<FlagFile>,
+    /// Why the flag file cannot be written: somebody broke it by hand.
+    pub(super) broken_flags: Option<String>,
     pub(super) flag_counters: HashMap<Vec<String>, Arc<FlagCounters>>,
     pub(super) services: Vec<ServiceControl>,
     deployments_version: u64,
-    writer: Writer,
+    /// Something happened to a deployment that is not on disk yet.
+    pub(super) unsaved: Unsaved,
+    pub(super) writer: Writer,
     snapshot: Arc<ArcSwap<Snapshot>>,
-    pub(super) woken: Arc<Notify>,
-    pub(super) changed: Changed,
+    woken: Arc<Notify>,
+    events: Events,
+    /// What happened and was not told yet: it is told once it is durable.
+    untold: Vec<Change>,
 }
 
-/// What waits to be written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Changed {
-    pub(super) flags: bool,
-    pub(super) deployments: bool,
+/// What of the deployments is not on disk yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Unsaved {
+    /// Nothing.
+    Nothing,
+    /// A change.
+    Change,
+    /// A rollback: it has to survive in the copy of the file, too.
+    Rollback,
 }
 
 impl Controller {
@@ -59,24 +73,31 @@ impl Controller {
     pub fn new(setup: Setup) -> Self {
         let woken = Arc::new(Notify::new());
         let deployments = setup.deployments;
+        // One more recorder than workers: control records what the proxy does not see.
+        let recorders = setup.workers + 1;
         let service = |config: &crate::config::Service| {
             let stored = deployments.as_ref().and_then(|state| state.service(&config.name));
-            ServiceControl::new(Arc::new(config.clone()), stored, setup.workers, &woken)
+            ServiceControl::new(Arc::new(config.clone()), stored, &setup.checkpoint, recorders, &woken)
         };
         let services: Vec<ServiceControl> = setup.config.services.iter().map(service).collect();
         let mut controller = Self {
             workers: setup.workers,
             variables: setup.variables,
-            flags: setup.flags,
+            flags: Arc::new(setup.flags),
+            broken_flags: None,
             flag_counters: HashMap::new(),
             services,
             deployments_version: deployments.as_ref().map_or(0, DeployState::version),
+            unsaved: Unsaved::Change,
             writer: setup.writer,
             snapshot: Arc::new(ArcSwap::from_pointee(publish::empty(&setup.config))),
             config: setup.config,
             woken,
-            changed: Changed { flags: true, deployments: true },
+            events: Events::new(clock::unix_millis()),
+            untold: Vec::new(),
         };
+        // A verdict that was remembered is carried out before the first request.
+        controller.tick(clock::now());
         controller.publish();
         controller
     }
@@ -86,9 +107,24 @@ impl Controller {
         Arc::clone(&self.snapshot)
     }
 
-    /// Notified when a verdict has closed a dial.
+    /// Who tells changes.
+    pub fn events(&self) -> Events {
+        self.events.clone()
+    }
+
+    /// Notified when a verdict has come.
     pub(super) fn woken(&self) -> Arc<Notify> {
         Arc::clone(&self.woken)
+    }
+
+    /// The number under which control itself records outcomes.
+    pub(super) fn recorder(&self) -> usize {
+        self.workers
+    }
+
+    /// How many record.
+    pub(super) fn recorders(&self) -> usize {
+        self.workers + 1
     }
 
     pub(super) fn publish(&mut self) {
@@ -103,7 +139,7 @@ impl Controller {
             moved |= service.tick(now);
         }
         if moved {
-            self.changed.deployments = true;
+            self.deployments_changed();
             self.publish();
         }
         self.services.iter().filter_map(|service| service.look_again(now)).min()
@@ -114,46 +150,50 @@ impl Controller {
         self.services.iter_mut().find(|service| service.config.name == name).ok_or_else(not_found)
     }
 
-    /// Writes what has changed by the control plane's own doing.
-    pub(super) fn persist_if_changed(&mut self) {
-        if self.changed != Changed::default() {
-            self.persist(Box::new(|_| ()));
-        }
-    }
-
-    /// Writes what has changed; `done` is called once it is durable.
-    pub(super) fn persist(&mut self, done: Done) {
-        let Changed { flags, deployments } = std::mem::take(&mut self.changed);
-        let mut done = Some(done);
-        if deployments {
-            self.deployments_version += 1;
-            let state = self.deploy_state();
-            let last = if flags { None } else { done.take() };
-            self.write(StateFile::Deployments, &state, last);
-        }
-        if flags {
-            let file = self.flags.clone();
-            self.write(StateFile::Flags, &file, done.take());
-        }
-        if let Some(done) = done {
-            done(Ok(()));
-        }
-    }
-
-    fn write<T: serde::Serialize>(&self, file: StateFile, value: &T, done: Option<Done>) {
-        let done = done.unwrap_or_else(|| Box::new(|_| ()));
-        match serde_json::to_vec_pretty(value) {
-            Ok(mut bytes) => {
-                bytes.push(b'\n');
-                self.writer.write(file, bytes, done);
+    /// Something happened to a deployment: it has to be written, then told.
+    pub(super) fn deployments_changed(&mut self) {
+        for service in &mut self.services {
+            let rolled_back = service.untold.iter().any(|(_, event)| event.kind == "rolledBack");
+            self.unsaved = self.unsaved.max(if rolled_back { Unsaved::Rollback } else { Unsaved::Change });
+            for (deployment, event) in service.untold.drain(..) {
+                let EventRecord { at, kind, by, text } = event;
+                let service = Some(service.config.name.clone());
+                let deployment = Some(deployment);
+                self.untold.push(Change { version: 0, at, kind, by, service, deployment, flag: None, text });
             }
-            Err(error) => done(Err(error.to_string())),
         }
     }
 
-    fn deploy_state(&self) -> DeployState {
+    pub(super) fn flag_changed(&mut self, kind: &str, by: &str, flag: Option<&str>, text: String) {
+        let (kind, by, flag) = (kind.to_owned(), by.to_owned(), flag.map(str::to_owned));
+        let at = clock::rfc3339();
+        self.untold.push(Change { version: 0, at, kind, by, service: None, deployment: None, flag, text });
+    }
+
+    /// Tells what is durable now, or as durable as it gets.
+    pub(super) fn tell(&mut self) {
+        for change in self.untold.drain(..) {
+            self.events.tell(change);
+        }
+    }
+
+    /// What was to be told did not happen.
+    pub(super) fn forget_untold(&mut self) {
+        self.untold.clear();
+    }
+
+    /// `deploy-state.json` as it has to be now, under the next version number.
+    pub(super) fn deploy_state(&mut self) -> DeployState {
+        self.deployments_version += 1;
         let services: BTreeMap<_, _> =
             self.services.iter().map(|service| (service.config.name.clone(), service.record())).collect();
         DeployState::new(self.config.three_lines, services, clock::rfc3339(), self.deployments_version)
+    }
+
+    /// `checkpoint.json` as it has to be now; `None` while nothing runs.
+    pub(super) fn checkpoint(&self) -> Option<Checkpoint> {
+        let running = self.services.iter().filter_map(|service| service.current.as_ref()?.checkpoint());
+        let deployments: BTreeMap<_, _> = running.collect();
+        (!deployments.is_empty()).then_some(Checkpoint { deployments })
     }
 }

@@ -1,33 +1,33 @@
-//! Deployments: the machine's effects carried out, and their records.
+//! Commands about deployments: what an operator asks, from every state.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use tokio::sync::Notify;
 
 use super::controller::Controller;
+use super::deployment::{Begin, Chosen, Deployment};
 use super::error::ControlError;
 use super::service::{ServiceControl, ServiceOverview};
 use crate::clock;
-use crate::config::SaltKind;
-use crate::decide::bucket::{Salt, Share};
-use crate::decide::guard::{Breach, GuardPlan, StageRule};
+use crate::decide::bucket::Share;
+use crate::decide::flags::{Chosen as Chooser, Rule, Target};
+use crate::decide::guard::GuardPlan;
 use crate::decide::rollout::{
-    Cause, Clock, Effect, Event, Milestone, Phase, Plan, Readings, Stages, State, Strategy, due, step,
+    Cause, Conduct, Event, OnComplete, OnFail, OnInsufficient, Plan, Stages, Steps, Strategy,
 };
-use crate::decide::time::Moment;
-use crate::store::{Counts, DecisionRecord, DeploymentRecord, EventRecord, MetricsRecord};
-use crate::subject::{NotTurned, Subject, SubjectPlan, Track};
-use crate::telemetry::MergedLatency;
+use crate::store::DeploymentRecord;
+use crate::subject::{Outcome, Recorded, Track};
+use crate::telemetry::{ErrorKind, OutcomeKind};
 
 const VERSION_MAX: usize = 128;
 const REASON_MAX: usize = 1_000;
-/// No timeline is longer.
-const EVENTS_MAX: usize = 500;
+/// No list of outcomes is longer.
+pub const OUTCOMES_MAX: usize = 10_000;
+/// Below this many requests stable's own error rate says nothing.
+const ENOUGH_ON_STABLE: u64 = 100;
 
 /// What a deployment is started with; what is not said comes from the configuration.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct StartRequest {
     /// What it brings.
@@ -38,6 +38,12 @@ pub struct StartRequest {
     /// Its stages.
     #[serde(default)]
     pub stages: Option<Stages>,
+    /// The steps of a rolling one, in percent.
+    #[serde(default)]
+    pub step: Option<Share>,
+    /// How long each of these steps lasts.
+    #[serde(default, with = "optional_seconds")]
+    pub interval: Option<Duration>,
     /// The pool that runs the version.
     #[serde(default)]
     pub pool: Option<String>,
@@ -47,12 +53,39 @@ pub struct StartRequest {
     /// Its guard.
     #[serde(default)]
     pub guard: Option<GuardPlan>,
+    /// After a verdict.
+    #[serde(default)]
+    pub on_fail: Option<OnFail>,
+    /// Without enough requests.
+    #[serde(default)]
+    pub on_insufficient: Option<OnInsufficient>,
+    /// Longest a stage lasts.
+    #[serde(default, with = "optional_seconds")]
+    pub max_duration: Option<Duration>,
+    /// Whether stages end early.
+    #[serde(default)]
+    pub promote_early: Option<bool>,
+    /// After the bake.
+    #[serde(default)]
+    pub on_complete: Option<OnComplete>,
+    /// Who is always on the canary.
+    #[serde(default)]
+    pub include: Option<Vec<Rule>>,
+    /// Who is never.
+    #[serde(default)]
+    pub exclude: Option<Vec<Rule>>,
+    /// Begin again where this version is running already.
+    #[serde(default)]
+    pub restart: bool,
+    /// Start although something speaks against it.
+    #[serde(default)]
+    pub force: bool,
 }
 
 impl StartRequest {
     /// A deployment of this version as the configuration has it.
     pub fn of(version: &str) -> Self {
-        Self { version: version.to_owned(), strategy: None, stages: None, pool: None, bake: None, guard: None }
+        Self { version: version.to_owned(), ..Self::default() }
     }
 }
 
@@ -85,9 +118,32 @@ pub enum Action {
     /// Go on.
     Resume,
     /// Complete now.
-    Promote,
+    Promote {
+        /// Against a verdict.
+        force: bool,
+    },
     /// Back to stable, for a reason.
     Rollback(String),
+    /// Back to the old pool, which runs the new version.
+    Return,
+}
+
+/// Who asks, and what of.
+#[derive(Clone, Debug)]
+pub struct Order {
+    /// The service.
+    pub service: String,
+    /// The name of the token, or `operator`.
+    pub by: String,
+    /// The state that the order rests on, where the caller says so.
+    pub if_match: Option<String>,
+}
+
+/// What pools answer when they are asked for their version; empty where nobody asks them.
+#[derive(Clone, Debug, Default)]
+pub struct Answers {
+    /// The version that the pool to deploy answers, and from where.
+    pub version: Option<(String, String)>,
 }
 
 /// Where a user is.
@@ -95,347 +151,73 @@ pub enum Action {
 pub struct Assigned {
     /// `stable` or `canary`.
     pub track: &'static str,
-    /// 0 to 9,999; absent without a deployment.
+    /// 0 to 9,999; absent without a deployment or without a drawn bucket.
     pub bucket: Option<u16>,
     /// In percent.
     pub share: Share,
-    /// Why.
+    /// Why: share, include, exclude or none.
     pub reason: &'static str,
     /// The id that the bucket was drawn for.
     pub identity: String,
 }
 
-/// A deployment that runs.
-pub(super) struct Deployment {
-    id: String,
-    version: String,
-    previous_version: Option<String>,
-    strategy: Strategy,
-    pub(super) pool: usize,
-    plan: Plan,
-    guard: GuardPlan,
-    salt_kind: SaltKind,
-    state: State,
-    pub(super) subject: Arc<Subject>,
-    pub(super) latency: Arc<[MergedLatency; 2]>,
-    started_at: String,
-    ended_at: Option<String>,
-    decision: Option<DecisionRecord>,
-    events: Vec<EventRecord>,
-    service: Arc<crate::config::Service>,
-}
-
-impl Deployment {
-    fn start(request: StartRequest, service: &ServiceControl, pool: usize, woken: &Arc<Notify>) -> Self {
-        let defaults = &service.config.deploy;
-        let strategy = request.strategy.unwrap_or(defaults.strategy);
-        let stages = request.stages.unwrap_or_else(|| defaults.stages.clone());
-        let stages = if strategy == Strategy::Instant { stages.at_once() } else { stages };
-        let plan = Plan { stages, bake: request.bake.unwrap_or(defaults.bake) };
-        let guard = request.guard.unwrap_or(defaults.guard);
-        let mut deployment = Self {
-            id: new_id(),
-            version: request.version,
-            previous_version: service.stable_version.clone(),
-            strategy,
-            pool,
-            subject: subject(&plan, Phase::Stage(0), guard, service.workers(), woken),
-            plan,
-            guard,
-            salt_kind: defaults.salt,
-            state: State::started(clock::now()),
-            latency: Arc::default(),
-            started_at: clock::rfc3339(),
-            ended_at: None,
-            decision: None,
-            events: Vec::new(),
-            service: Arc::clone(&service.config),
-        };
-        let share = deployment.plan.stages.as_slice()[0].share;
-        deployment.tell("started", "operator", format!("{} goes to {share} of users", deployment.version));
-        deployment
-    }
-
-    /// A stored deployment goes on at its stage; `None` where its pool is gone.
-    pub(super) fn resumed(record: &DeploymentRecord, service: &ServiceControl, woken: &Arc<Notify>) -> Option<Self> {
-        let pool = service.config.pools.iter().position(|pool| pool.name == record.pool)?;
-        let plan = Plan { stages: record.stages.clone(), bake: record.bake };
-        let in_stage = record.current_stage_index < plan.stages.as_slice().len();
-        let phase = if in_stage { Phase::Stage(record.current_stage_index) } else { Phase::Bake };
-        let clock = match record.status.as_str() {
-            "paused" => Clock::stopped(Duration::ZERO),
-            _ => Clock::started(clock::now()),
-        };
-        Some(Self {
-            id: record.id.clone(),
-            version: record.version.clone(),
-            previous_version: record.previous_version.clone(),
-            strategy: record.strategy,
-            pool,
-            subject: subject(&plan, phase, record.guard, service.workers(), woken),
-            plan,
-            guard: record.guard,
-            salt_kind: if record.salt == "service" { SaltKind::Service } else { SaltKind::Deployment },
-            state: State::Active { phase, clock },
-            latency: Arc::default(),
-            started_at: record.started_at.clone(),
-            ended_at: None,
-            decision: None,
-            events: record.events.clone(),
-            service: Arc::clone(&service.config),
-        })
-    }
-
-    pub(super) fn version(&self) -> &str {
-        &self.version
-    }
-
-    pub(super) fn ended(&self) -> bool {
-        self.state.ended()
-    }
-
-    pub(super) fn salt(&self) -> Salt {
-        match self.salt_kind {
-            SaltKind::Deployment => Salt::deployment(&self.id),
-            SaltKind::Service => Salt::service(&self.service.name),
-        }
-    }
-
-    /// The stage, from 0; the number of stages in the bake.
-    pub(super) fn stage_index(&self) -> usize {
-        let phase = match &self.state {
-            State::Active { phase, .. } | State::RolledBack { phase, .. } => *phase,
-            State::Completed => Phase::Bake,
-        };
-        match phase {
-            Phase::Stage(index) => index,
-            Phase::Bake => self.plan.stages.as_slice().len(),
-        }
-    }
-
-    pub(super) fn rolled_back_by(&self) -> Option<&'static str> {
-        match &self.state {
-            State::RolledBack { cause, .. } => Some(cause.rule()),
-            _ => None,
-        }
-    }
-
-    pub(super) fn due(&self, now: Moment) -> Option<Moment> {
-        due(&self.plan, &self.state, now)
-    }
-
-    /// Lets time pass; the value is what was done.
-    pub(super) fn tick(&mut self, now: Moment) -> Vec<Effect> {
-        let verdict = self.subject.judge().verdict();
-        let event = match verdict {
-            Some(breach) => Event::Breach(breach),
-            None => Event::Tick(self.readings(now)),
-        };
-        // Neither is ever refused.
-        self.happen(event, "serin", now).unwrap_or_default()
-    }
-
-    fn readings(&self, now: Moment) -> Readings {
-        let patience = self.service.errors.abandon_after;
-        let waits = self.subject.oldest_waiting().map(Moment::from_micros);
-        Readings {
-            counts: self.subject.stage_counts(self.subject.word().epoch()),
-            overdue: waits.is_some_and(|since| now.since(since) >= patience),
-        }
-    }
-
-    fn happen(&mut self, event: Event, by: &str, now: Moment) -> Result<Vec<Effect>, ControlError> {
-        let conflict = |refused: crate::decide::rollout::Refused| ControlError::Conflict {
-            code: "wrongState",
-            detail: refused.to_string(),
-        };
-        let next = step(&self.plan, &self.state, event, now).map_err(conflict)?;
-        for effect in &next.effects {
-            match effect {
-                Effect::Turn { share, rule } => {
-                    if let Err(lost) = self.subject.turn(self.subject.word(), *share, *rule) {
-                        return self.turn_lost(lost, now);
-                    }
-                }
-                Effect::Close => drop(self.subject.close()),
-                Effect::SwapRoles | Effect::Persist | Effect::Tell(_) => {}
-            }
-        }
-        self.state = next.state;
-        if self.state.ended() {
-            self.ended_at = Some(clock::rfc3339());
-            self.explain();
-        }
-        for effect in &next.effects {
-            if let Effect::Tell(milestone) = effect {
-                let (kind, text) = self.milestone(*milestone);
-                self.tell(kind, by, text);
-            }
-        }
-        Ok(next.effects)
-    }
-
-    /// The dial was closed first: by a verdict, which is the next event, or by an
-    /// operator whose command follows.
-    fn turn_lost(&mut self, lost: NotTurned, now: Moment) -> Result<Vec<Effect>, ControlError> {
-        match lost {
-            NotTurned::Breach(breach) => self.happen(Event::Breach(breach), "serin", now),
-            NotTurned::Changed(_) => Ok(Vec::new()),
-        }
-    }
-
-    fn milestone(&self, milestone: Milestone) -> (&'static str, String) {
-        match milestone {
-            Milestone::Stage(index) => {
-                let share = self.plan.stages.as_slice()[index].share;
-                ("stage", format!("stage {} began: {share} of users", index + 1))
-            }
-            Milestone::Baking => ("bake", "all users are on the new version; the old pool is kept".to_owned()),
-            Milestone::Paused => ("paused", "paused; users keep their track".to_owned()),
-            Milestone::Resumed => ("resumed", "the stage's clock goes on".to_owned()),
-            Milestone::Completed => ("completed", format!("{} is stable now", self.version)),
-            Milestone::RolledBack => {
-                let reason = self.rollback_reason().unwrap_or_default();
-                let counts = self.counts_in_words();
-                ("rolledBack", format!("rolled back: {reason}; {counts}"))
-            }
-        }
-    }
-
-    fn counts_in_words(&self) -> String {
-        let words = |track: Track| {
-            let total = self.subject.total(track);
-            format!("{} {} errors in {} requests", track.name(), total.errors, total.requests)
-        };
-        format!("{}, {}", words(Track::Canary), words(Track::Stable))
-    }
-
-    fn rollback_reason(&self) -> Option<String> {
-        match &self.state {
-            State::RolledBack { cause, .. } => Some(cause.to_string()),
-            _ => None,
-        }
-    }
-
-    fn tell(&mut self, kind: &str, by: &str, text: String) {
-        tracing::info!(service = self.service.name, deployment = self.id, kind, by, "{text}");
-        if self.events.len() < EVENTS_MAX {
-            let event = EventRecord { at: clock::rfc3339(), kind: kind.to_owned(), by: by.to_owned(), text };
-            self.events.push(event);
-        }
-    }
-
-    /// Writes the verdict down while its numbers are fresh.
-    fn explain(&mut self) {
-        let State::RolledBack { cause: Cause::Breach(breach), .. } = &self.state else { return };
-        let judge = self.subject.judge();
-        let stage = self.subject.stage_counts(judge.epoch());
-        let stable = self.subject.total(Track::Stable);
-        let canary_users = judge.comparison().counted_on_canary();
-        let (value, limit) = match breach {
-            Breach::ErrorRate { errors, requests, limit } => (*errors as f64 / (*requests).max(1) as f64, limit.get()),
-            Breach::Limit { evidence, bound, .. } | Breach::Comparison { evidence, bound, .. } => (*evidence, *bound),
-        };
-        self.decision = Some(DecisionRecord {
-            rule: breach.rule().to_owned(),
-            text: format!("{breach}; {}", self.counts_in_words()),
-            value,
-            limit,
-            canary: Counts { requests: stage.requests, errors: stage.errors, users: canary_users },
-            stable: Counts {
-                requests: stable.requests,
-                errors: stable.errors,
-                users: judge.comparison().counted() - canary_users,
-            },
-        });
-    }
-
-    pub(super) fn record(&self) -> DeploymentRecord {
-        DeploymentRecord {
-            id: self.id.clone(),
-            service: self.service.name.clone(),
-            version: self.version.clone(),
-            previous_version: self.previous_version.clone(),
-            status: self.state.status().to_owned(),
-            strategy: self.strategy,
-            pool: self.service.pools[self.pool].name.clone(),
-            current_stage_index: self.stage_index(),
-            current_percentage: self.subject.word().share(),
-            started_at: self.started_at.clone(),
-            completed_at: self.ended_at.clone(),
-            stages: self.plan.stages.clone(),
-            bake: self.plan.bake,
-            guard: self.guard,
-            salt: if self.salt_kind == SaltKind::Service { "service" } else { "deployment" }.to_owned(),
-            metrics: self.metrics(),
-            rollback_reason: self.rollback_reason(),
-            decision: self.decision.clone(),
-            events: self.events.clone(),
-        }
-    }
-
-    fn metrics(&self) -> MetricsRecord {
-        let (canary, stable) = (self.subject.total(Track::Canary), self.subject.total(Track::Stable));
-        let rate = |errors: u64, requests: u64| (requests > 0).then(|| errors as f64 / requests as f64);
-        let p95 = |track: Track| self.latency[track.index()].quantile(0.95).map(|p95| p95.as_secs_f64() * 1e3);
-        MetricsRecord {
-            total_requests: canary.requests + stable.requests,
-            canary_requests: canary.requests,
-            canary_errors: canary.errors,
-            canary_error_rate: rate(canary.errors, canary.requests),
-            canary_latency_p95: p95(Track::Canary),
-            baseline_requests: stable.requests,
-            baseline_errors: stable.errors,
-            baseline_error_rate: rate(stable.errors, stable.requests),
-            baseline_latency_p95: p95(Track::Stable),
-            last_updated: clock::rfc3339(),
-        }
-    }
-}
-
-fn subject(plan: &Plan, phase: Phase, guard: GuardPlan, workers: usize, woken: &Arc<Notify>) -> Arc<Subject> {
-    let stages = plan.stages.as_slice();
-    let (share, rule) = match phase {
-        Phase::Stage(index) if index < stages.len() => (stages[index].share, stages[index].rule()),
-        _ => (Share::EVERYBODY, StageRule { min_requests: 0, ..plan.stages.last().rule() }),
-    };
-    // A cell for each stage, the bake, and one more for a promotion out of the middle.
-    let plan = SubjectPlan { share, rule, guard, epochs: stages.len() + 2, workers };
-    let woken = Arc::clone(woken);
-    Arc::new(Subject::new(plan, move || woken.notify_one()))
-}
-
-/// Unique, sortable by time, and fit for a path and a label.
-fn new_id() -> String {
-    let mut random = [0_u8; 4];
-    // Without randomness the milliseconds alone have to do.
-    let _ = getrandom::fill(&mut random);
-    format!("d-{}-{:08x}", clock::unix_millis(), u32::from_le_bytes(random))
+/// An outcome that the proxy did not see.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct OutcomeReport {
+    /// Its track.
+    pub track: Track,
+    /// Milliseconds.
+    #[serde(default)]
+    pub latency_ms: Option<f64>,
+    /// Whether it went wrong.
+    pub error: bool,
+    /// Whose it was; without a user only the rate rule hears of it.
+    #[serde(default)]
+    pub user_id: Option<String>,
 }
 
 impl Controller {
     /// Starts a deployment; the same version running already is answered with that.
     ///
     /// # Errors
-    /// A version or pool that cannot be deployed.
-    pub fn start_deployment(&mut self, name: &str, request: StartRequest) -> Result<Started, ControlError> {
+    /// A version or pool that cannot be deployed, or something that speaks against it.
+    pub fn start_deployment(
+        &mut self,
+        order: &Order,
+        request: StartRequest,
+        answers: &Answers,
+    ) -> Result<Started, ControlError> {
         check_version(&request.version)?;
-        let woken = Arc::clone(&self.woken);
-        let service = self.service(name)?;
+        let service = self.service(&order.service)?;
+        service.check_match(order.if_match.as_deref())?;
         if let Some(current) = &service.current
-            && current.version == request.version
+            && current.version() == request.version
+            && !request.restart
         {
             return Ok(Started { deployment: current.record(), created: false });
         }
         let pool = pool_for(service, request.pool.as_deref())?;
+        let force = request.force;
+        let begin = begin(service, request, pool, &order.by)?;
+        if !force {
+            check_answer(answers, &begin.version, "wrongVersion")?;
+            check_stable(service, &begin.plan.stages)?;
+        }
+        self.begin(order, begin)
+    }
+
+    fn begin(&mut self, order: &Order, begin: Begin) -> Result<Started, ControlError> {
+        let woken = self.woken();
+        let service = self.service(&order.service)?;
         if let Some(current) = &mut service.current {
-            let effects = current.happen(Event::Rollback(Cause::Superseded), "operator", clock::now())?;
+            let effects = current.happen(Event::Rollback(Cause::Superseded), &order.by, clock::now())?;
             service.carry_out(&effects);
         }
-        let deployment = Deployment::start(request, service, pool, &woken);
+        let deployment = Deployment::start(begin, service, &woken);
         let record = deployment.record();
-        service.current = Some(deployment);
-        self.changed.deployments = true;
+        service.begin(deployment);
+        self.deployments_changed();
         self.publish();
         Ok(Started { deployment: record, created: true })
     }
@@ -444,8 +226,11 @@ impl Controller {
     ///
     /// # Errors
     /// No deployment, or a verb that makes no sense now.
-    pub fn act(&mut self, name: &str, action: Action, by: &str) -> Result<DeploymentRecord, ControlError> {
-        let service = self.service(name)?;
+    pub fn act(&mut self, order: &Order, action: Action) -> Result<DeploymentRecord, ControlError> {
+        let service = self.service(&order.service)?;
+        if !matches!(action, Action::Rollback(_)) {
+            service.check_match(order.if_match.as_deref())?;
+        }
         let Some(current) = &mut service.current else {
             return rollback_repeated(service, &action);
         };
@@ -453,19 +238,90 @@ impl Controller {
             Action::Advance => Event::Advance,
             Action::Pause => Event::Pause,
             Action::Resume => Event::Resume,
-            Action::Promote => Event::Promote,
+            Action::Promote { force } => Event::Promote { force },
+            Action::Return => Event::Return,
             Action::Rollback(reason) => {
                 Event::Rollback(Cause::Operator(reason.chars().filter(|c| !c.is_control()).take(REASON_MAX).collect()))
             }
         };
-        let effects = current.happen(event, by, clock::now())?;
+        let effects = current.happen(event, &order.by, clock::now())?;
         let record = current.record();
         service.carry_out(&effects);
         if !effects.is_empty() {
-            self.changed.deployments = true;
+            self.deployments_changed();
             self.publish();
         }
         Ok(record)
+    }
+
+    /// Which pool a start, an undo or a retry would go to, for whoever asks it for its version.
+    ///
+    /// # Errors
+    /// Where there is none.
+    pub fn pool_of_start(&mut self, service: &str, named: Option<&str>) -> Result<usize, ControlError> {
+        pool_for(self.service(service)?, named)
+    }
+
+    /// The pool of an undo, by its name.
+    ///
+    /// # Errors
+    /// Where there is nothing to undo.
+    pub fn pool_of_undo(&mut self, service: &str) -> Result<usize, ControlError> {
+        let service = self.service(service)?;
+        let (_, pool) = way_back(service)?;
+        Ok(pool)
+    }
+
+    /// Back to the version before the last completed one, at once.
+    ///
+    /// # Errors
+    /// Where there is none, where something is running, or where its pool runs another version by now.
+    pub fn undo(&mut self, order: &Order, force: bool, answers: &Answers) -> Result<Started, ControlError> {
+        let service = self.service(&order.service)?;
+        service.check_match(order.if_match.as_deref())?;
+        let (version, pool) = way_back(service)?;
+        if !force {
+            check_answer(answers, &version, "wayBackChanged")?;
+        }
+        let request = StartRequest {
+            strategy: Some(Strategy::Instant),
+            bake: Some(Duration::ZERO),
+            on_complete: Some(OnComplete::Promote),
+            version,
+            ..StartRequest::default()
+        };
+        let begin = begin(service, request, pool, &order.by)?;
+        self.begin(order, begin)
+    }
+
+    /// The last rolled back one once more, with users drawn anew.
+    ///
+    /// # Errors
+    /// Where there is none, or where another one is running well.
+    pub fn retry(&mut self, order: &Order) -> Result<Started, ControlError> {
+        let service = self.service(&order.service)?;
+        service.check_match(order.if_match.as_deref())?;
+        let record = match &service.current {
+            Some(current) if current.failed() => current.record(),
+            Some(_) => return Err(conflict("wrongState", "retry makes no sense: a deployment is running")),
+            None => service
+                .history()
+                .into_iter()
+                .find(|record| record.status == "rolled_back")
+                .ok_or_else(|| conflict("nothingToRetry", "no deployment was rolled back"))?,
+        };
+        let pool = pool_for(service, Some(&record.pool))?;
+        let begin = Begin {
+            version: record.version,
+            strategy: record.strategy,
+            pool,
+            plan: Plan { stages: record.stages, bake: record.bake, conduct: record.conduct },
+            guard: record.guard,
+            salt: service.config.deploy.salt,
+            chosen: Chosen { include: record.include, exclude: record.exclude },
+            by: order.by.clone(),
+        };
+        self.begin(order, begin)
     }
 
     /// The deployment that runs.
@@ -489,30 +345,165 @@ impl Controller {
         self.services.iter().map(ServiceControl::overview).collect()
     }
 
-    /// Where a user with this id would be sent now.
+    /// Where a user would be sent now; groups as a comma separated list.
     ///
     /// # Errors
     /// An unknown service.
-    pub fn assignment(&mut self, name: &str, identity: &str) -> Result<Assigned, ControlError> {
+    pub fn assignment(
+        &mut self,
+        name: &str,
+        identity: &str,
+        user: Option<&str>,
+        groups: Option<&str>,
+    ) -> Result<Assigned, ControlError> {
         let service = self.service(name)?;
         let identity = identity.to_owned();
-        Ok(match &service.current {
-            None => {
-                Assigned { track: Track::Stable.name(), bucket: None, share: Share::NOBODY, reason: "none", identity }
-            }
-            Some(deployment) => {
-                let (word, bucket) = (deployment.subject.word(), deployment.salt().bucket(&identity));
-                let track = if word.reaches(bucket) { Track::Canary } else { Track::Stable };
-                Assigned {
-                    track: track.name(),
-                    bucket: Some(bucket.number()),
-                    share: word.share(),
-                    reason: "share",
-                    identity,
-                }
-            }
-        })
+        let Some(deployment) = &service.current else {
+            let track = Track::Stable.name();
+            return Ok(Assigned { track, bucket: None, share: Share::NOBODY, reason: "none", identity });
+        };
+        let word = deployment.subject.word();
+        let share = word.share();
+        let (track, bucket, reason) = if chooser(&deployment.chosen().exclude).has(user, groups) {
+            (Track::Stable, None, "exclude")
+        } else if chooser(&deployment.chosen().include).has(user, groups) && !word.closed() {
+            (Track::Canary, None, "include")
+        } else {
+            let bucket = deployment.salt().bucket(&identity);
+            (if word.reaches(bucket) { Track::Canary } else { Track::Stable }, Some(bucket.number()), "share")
+        };
+        Ok(Assigned { track: track.name(), bucket, share, reason, identity })
     }
+
+    /// Records outcomes of work that the proxy does not see.
+    ///
+    /// # Errors
+    /// An unknown service, too many of them, or a latency that is none.
+    pub fn record_outcomes(&mut self, name: &str, reports: &[OutcomeReport]) -> Result<usize, ControlError> {
+        if reports.len() > OUTCOMES_MAX {
+            let detail = format!("at most {OUTCOMES_MAX} outcomes at once, found {}", reports.len());
+            return Err(ControlError::invalid("outcomes", detail));
+        }
+        for (index, report) in reports.iter().enumerate() {
+            if report.latency_ms.is_some_and(|ms| !(0.0..=86_400_000.0).contains(&ms)) {
+                let detail = "a latency is 0 to 86,400,000 milliseconds";
+                return Err(ControlError::invalid(&format!("[{index}].latencyMs"), detail));
+            }
+        }
+        let recorder = self.recorder();
+        let service = self.service(name)?;
+        for report in reports {
+            let kind = if report.error { OutcomeKind::Error(ErrorKind::App) } else { OutcomeKind::Success };
+            service.stats.count(recorder, report.track, kind);
+            if let Some(ms) = report.latency_ms {
+                service.record_latency(report.track, Duration::from_secs_f64(ms / 1e3));
+            }
+            let Some(deployment) = &service.current else { continue };
+            let word = deployment.subject.word();
+            let salt = deployment.salt();
+            // An id that says another track than its bucket does is no drawn one.
+            let drawn =
+                |bucket: &crate::decide::bucket::Bucket| word.reaches(*bucket) == (report.track == Track::Canary);
+            let bucket = report.user_id.as_deref().map(|id| salt.bucket(id)).filter(drawn);
+            let verdict = if report.error { Recorded::Error } else { Recorded::Success };
+            deployment.subject.record(recorder, Outcome { word, track: report.track, bucket, verdict });
+        }
+        Ok(reports.len())
+    }
+}
+
+fn chooser(rules: &[Rule]) -> Chooser {
+    Chooser::new(rules)
+}
+
+/// The request with the service's defaults.
+fn begin(service: &ServiceControl, request: StartRequest, pool: usize, by: &str) -> Result<Begin, ControlError> {
+    let defaults = &service.config.deploy;
+    let strategy = request.strategy.unwrap_or(defaults.strategy);
+    let steps = Steps {
+        step: request.step.unwrap_or(defaults.steps.step),
+        interval: request.interval.unwrap_or(defaults.steps.interval),
+    };
+    if steps.step == Share::NOBODY {
+        return Err(ControlError::invalid("step", "a step is above 0, at most 100 percent"));
+    }
+    let stages = request.stages.as_ref().unwrap_or(&defaults.stages);
+    let default = defaults.conduct;
+    let conduct = Conduct {
+        on_fail: request.on_fail.unwrap_or(default.on_fail),
+        on_insufficient: request.on_insufficient.unwrap_or(default.on_insufficient),
+        max_duration: request.max_duration.unwrap_or(default.max_duration),
+        promote_early: request.promote_early.unwrap_or(default.promote_early),
+        on_complete: request.on_complete.unwrap_or(default.on_complete),
+    };
+    let include = request.include.unwrap_or_else(|| defaults.include.clone());
+    let exclude = request.exclude.unwrap_or_else(|| defaults.exclude.clone());
+    for (field, rules) in [("include", &include), ("exclude", &exclude)] {
+        if let Some(index) = rules.iter().position(|rule| !matches!(rule.target, Target::User(_) | Target::Group(_))) {
+            let detail = "include and exclude know `user` and `group` rules";
+            return Err(ControlError::invalid(&format!("{field}[{index}].type"), detail));
+        }
+    }
+    Ok(Begin {
+        version: request.version,
+        strategy,
+        pool,
+        plan: Plan {
+            stages: stages.for_strategy(strategy, steps),
+            bake: request.bake.unwrap_or(defaults.bake),
+            conduct,
+        },
+        guard: request.guard.unwrap_or(defaults.guard),
+        salt: defaults.salt,
+        chosen: Chosen { include, exclude },
+        by: by.to_owned(),
+    })
+}
+
+/// The version before the last completed one, and the pool that ran it.
+fn way_back(service: &ServiceControl) -> Result<(String, usize), ControlError> {
+    if service.current.is_some() {
+        return Err(conflict("wrongState", "undo makes no sense: a deployment is running; roll it back"));
+    }
+    let last = service.history().into_iter().find(|record| record.status == "completed");
+    let last = last.ok_or_else(|| conflict("nothingToUndo", "no deployment has completed"))?;
+    let nobody_knows = || conflict("nothingToUndo", "nobody knows what ran before the last completed deployment");
+    let version = last.previous_version.ok_or_else(nobody_knows)?;
+    let pool = last.previous_pool.ok_or_else(nobody_knows)?;
+    let index = pool_for(service, Some(&pool))?;
+    Ok((version, index))
+}
+
+fn check_answer(answers: &Answers, expected: &str, code: &'static str) -> Result<(), ControlError> {
+    match &answers.version {
+        Some((version, from)) if version != expected => {
+            Err(conflict(code, &format!("{from} answers version {version}, not {expected}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A stable pool that breaks the limits itself would make the canary's look good.
+fn check_stable(service: &ServiceControl, stages: &Stages) -> Result<(), ControlError> {
+    let (requests, errors) = service.last_hour_on_stable();
+    if requests < ENOUGH_ON_STABLE {
+        return Ok(());
+    }
+    let above = |stage: &&crate::decide::rollout::Stage| errors as f64 > stage.max_error_rate.get() * requests as f64;
+    match stages.as_slice().iter().find(above) {
+        None => Ok(()),
+        Some(stage) => Err(conflict(
+            "stableUnhealthy",
+            &format!(
+                "stable itself had {errors} errors in {requests} requests of the last hour, above {} of the stage at {}",
+                stage.max_error_rate, stage.share
+            ),
+        )),
+    }
+}
+
+fn conflict(code: &'static str, detail: &str) -> ControlError {
+    ControlError::Conflict { code, detail: detail.to_owned() }
 }
 
 /// A rollback that is asked for again is fine: it is done.
@@ -520,10 +511,7 @@ fn rollback_repeated(service: &ServiceControl, action: &Action) -> Result<Deploy
     let last = service.history().into_iter().next();
     match (action, last) {
         (Action::Rollback(_), Some(last)) if last.status == "rolled_back" => Ok(last),
-        _ => Err(ControlError::Conflict {
-            code: "noDeployment",
-            detail: format!("no deployment of `{}` is running", service.config.name),
-        }),
+        _ => Err(conflict("noDeployment", &format!("no deployment of `{}` is running", service.config.name))),
     }
 }
 
@@ -539,7 +527,6 @@ fn check_version(version: &str) -> Result<(), ControlError> {
 fn pool_for(service: &ServiceControl, named: Option<&str>) -> Result<usize, ControlError> {
     let pools = &service.config.pools;
     let name = |index: usize| pools[index].name.as_str();
-    let conflict = |code, detail| Err(ControlError::Conflict { code, detail });
     let found = match named {
         Some(wanted) => pools.iter().position(|pool| pool.name == wanted),
         None => {
@@ -549,18 +536,19 @@ fn pool_for(service: &ServiceControl, named: Option<&str>) -> Result<usize, Cont
         }
     };
     let names: Vec<&str> = (0..pools.len()).map(name).collect();
+    let names = names.join(", ");
+    let service_name = &service.config.name;
     match (found, named) {
-        (Some(pool), _) if pool == service.stable => {
-            conflict("poolIsStable", format!("pool `{}` is stable: another one brings the new version", name(pool)))
-        }
+        (Some(pool), _) if pool == service.stable => Err(conflict(
+            "poolIsStable",
+            &format!("pool `{}` is stable: another one brings the new version", name(pool)),
+        )),
         (Some(pool), _) => Ok(pool),
-        (None, Some(wanted)) => conflict(
-            "unknownPool",
-            format!("`{}` has no pool `{wanted}`; it has {}", service.config.name, names.join(", ")),
-        ),
-        (None, None) => conflict(
-            "noPool",
-            format!("which pool brings the new version? `{}` has {}", service.config.name, names.join(", ")),
-        ),
+        (None, Some(wanted)) => {
+            Err(conflict("unknownPool", &format!("`{service_name}` has no pool `{wanted}`; it has {names}")))
+        }
+        (None, None) => {
+            Err(conflict("noPool", &format!("which pool brings the new version? `{service_name}` has {names}")))
+        }
     }
 }

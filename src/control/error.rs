@@ -35,8 +35,14 @@ pub enum ControlError {
         /// For people.
         detail: String,
     },
-    /// It was carried out, but is not on disk.
-    #[error("the change is in force but could not be written: {0}")]
+    /// It rests on a state that is gone.
+    #[error("it has changed meanwhile: its version is {now} now")]
+    Stale {
+        /// Its version now.
+        now: String,
+    },
+    /// It could not be made durable, and so was not carried out.
+    #[error("the change was not carried out, as it could not be written: {0}")]
     NotDurable(String),
     /// Control has ended.
     #[error("the process is ending")]

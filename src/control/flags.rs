@@ -42,6 +42,17 @@ pub struct FlagEvaluation {
     pub rule_matched: Option<RuleKind>,
 }
 
+/// Who changes a flag, and what of.
+#[derive(Clone, Debug)]
+pub struct FlagOrder {
+    /// The flag.
+    pub name: String,
+    /// The name of the token, or `operator`.
+    pub by: String,
+    /// The version that the change rests on, where the caller says so.
+    pub if_match: Option<String>,
+}
+
 /// What changes of a flag; the rest stays.
 pub type FlagPatch = Map<String, Value>;
 
@@ -63,8 +74,9 @@ impl Controller {
     ///
     /// # Errors
     /// A field that is wrong, or a flag that goes past a limit.
-    pub fn set_flag(&mut self, name: &str, mut fields: FlagPatch) -> Result<Flag, ControlError> {
-        let name = FlagName::new(name).map_err(|error| ControlError::invalid("name", error.to_string()))?;
+    pub fn set_flag(&mut self, order: &FlagOrder, mut fields: FlagPatch) -> Result<Flag, ControlError> {
+        self.check_flag(order)?;
+        let name = FlagName::new(&order.name).map_err(|error| ControlError::invalid("name", error.to_string()))?;
         if let Some(other) = fields.get("name").filter(|given| given.as_str() != Some(name.as_str())) {
             return Err(ControlError::invalid("name", format!("the path names `{name}`, the body {other}")));
         }
@@ -73,15 +85,17 @@ impl Controller {
         fields.insert("name".to_owned(), Value::from(name.as_str()));
         fields.insert("createdAt".to_owned(), Value::from(created.unwrap_or_else(|| now.clone())));
         fields.insert("updatedAt".to_owned(), Value::from(now));
-        self.store(parse(fields)?)
+        self.store(parse(fields)?, &order.by)
     }
 
     /// Changes some fields of a flag. A rollout percentage out of range is clamped, as in the guide.
     ///
     /// # Errors
     /// No such flag, or a field that is wrong.
-    pub fn patch_flag(&mut self, name: &str, patch: FlagPatch) -> Result<Flag, ControlError> {
-        let Ok(Value::Object(mut fields)) = serde_json::to_value(self.flag(name)?) else {
+    pub fn patch_flag(&mut self, order: &FlagOrder, patch: FlagPatch) -> Result<Flag, ControlError> {
+        let flag = self.flag(&order.name)?;
+        self.check_flag(order)?;
+        let Ok(Value::Object(mut fields)) = serde_json::to_value(flag) else {
             return Err(ControlError::invalid("", "the flag cannot be read"));
         };
         for fixed in ["name", "createdAt", "updatedAt"] {
@@ -96,17 +110,45 @@ impl Controller {
             fields.insert(key, value);
         }
         fields.insert("updatedAt".to_owned(), Value::from(clock::rfc3339()));
-        self.store(parse(fields)?)
+        self.store(parse(fields)?, &order.by)
     }
 
     /// Deletes a flag.
     ///
     /// # Errors
     /// Where there is none.
-    pub fn delete_flag(&mut self, name: &str) -> Result<Flag, ControlError> {
-        let flag = self.flags.flags.remove(name).ok_or_else(|| unknown(name))?;
-        self.flags_changed();
+    pub fn delete_flag(&mut self, order: &FlagOrder) -> Result<Flag, ControlError> {
+        let flag = self.flag(&order.name)?;
+        self.check_flag(order)?;
+        self.flags_mut().remove(order.name.as_str());
+        self.flag_changed("flagDeleted", &order.by, Some(&order.name), format!("flag {} is deleted", order.name));
         Ok(flag)
+    }
+
+    /// What `If-Match` compares: another one for every other content.
+    pub fn flag_tag(flag: &Flag) -> String {
+        // A flag is plain data: it always has a text.
+        let text = serde_json::to_vec(flag).unwrap_or_default();
+        format!("{:016x}", xxhash_rust::xxh3::xxh3_64(&text))
+    }
+
+    fn check_flag(&self, order: &FlagOrder) -> Result<(), ControlError> {
+        self.check_flag_file()?;
+        let now = self.flags.flags.get(order.name.as_str()).map_or_else(|| "none".to_owned(), Self::flag_tag);
+        match order.if_match.as_deref() {
+            None => Ok(()),
+            Some("*") if now != "none" => Ok(()),
+            Some(wanted) if wanted == now => Ok(()),
+            Some(_) => Err(ControlError::Stale { now }),
+        }
+    }
+
+    /// The flags to change, in the file's next version.
+    fn flags_mut(&mut self) -> &mut std::collections::BTreeMap<FlagName, Flag> {
+        let file = std::sync::Arc::make_mut(&mut self.flags);
+        file.version += 1;
+        file.last_updated = clock::rfc3339();
+        &mut file.flags
     }
 
     /// Evaluates a flag for somebody.
@@ -135,23 +177,24 @@ impl Controller {
         CompiledFlag::new(flag, &self.config.environment, settings.environment_rules, forced)
     }
 
-    fn store(&mut self, flag: Flag) -> Result<Flag, ControlError> {
-        let replaced = self.flags.flags.insert(flag.name.clone(), flag.clone());
-        if let Err(error) = self.check_limits(&flag) {
-            match replaced {
-                Some(before) => drop(self.flags.flags.insert(flag.name, before)),
-                None => drop(self.flags.flags.remove(flag.name.as_str())),
-            }
-            return Err(error);
-        }
-        self.flags_changed();
+    fn store(&mut self, flag: Flag, by: &str) -> Result<Flag, ControlError> {
+        self.check_limits(&flag)?;
+        let text = format!(
+            "flag {} is {}, {} of users",
+            flag.name,
+            if flag.enabled { "on" } else { "off" },
+            flag.rollout_percentage
+        );
+        self.flags_mut().insert(flag.name.clone(), flag.clone());
+        self.flag_changed("flag", by, Some(flag.name.as_str()), text);
         Ok(flag)
     }
 
     /// What headers cost is known when a flag is written: nothing is dropped at request time.
     fn check_limits(&self, written: &Flag) -> Result<(), ControlError> {
         let too_much = |code, detail| Err(ControlError::TooMuch { code, detail });
-        if self.flags.flags.len() > FLAGS_MAX {
+        let new = !self.flags.flags.contains_key(written.name.as_str());
+        if new && self.flags.flags.len() >= FLAGS_MAX {
             return too_much("tooManyFlags", format!("at most {FLAGS_MAX} flags are kept"));
         }
         let header = written.name.as_header_part();
@@ -160,7 +203,8 @@ impl Controller {
             return too_much("sameHeader", format!("`{}` and `{twin}` would be the same header", written.name));
         }
         let settings = &self.config.flags;
-        let exposed: Vec<&FlagName> = self.exposed_names().collect();
+        let one_more = Some(&written.name).filter(|name| new && self.is_exposed(name));
+        let exposed: Vec<&FlagName> = self.exposed_names().chain(one_more).collect();
         let bytes: usize = exposed.iter().map(|name| settings.prefix.len() + name.as_str().len() + "false".len()).sum();
         if exposed.len() > settings.max_count {
             let detail = format!("flags.headers.maxCount is {}: this flag would be one more", settings.max_count);
@@ -175,18 +219,14 @@ impl Controller {
 
     /// The flags that the app sees, in the order of their names.
     pub(super) fn exposed_names(&self) -> impl Iterator<Item = &FlagName> {
-        let exposed = |name: &&FlagName| match &self.config.flags.expose {
-            Expose::All => true,
-            Expose::Names(names) => names.contains(name),
-        };
-        self.flags.flags.keys().filter(exposed)
+        self.flags.flags.keys().filter(|name| self.is_exposed(name))
     }
 
-    fn flags_changed(&mut self) {
-        self.flags.version += 1;
-        self.flags.last_updated = clock::rfc3339();
-        self.changed.flags = true;
-        self.publish();
+    fn is_exposed(&self, name: &FlagName) -> bool {
+        match &self.config.flags.expose {
+            Expose::All => true,
+            Expose::Names(names) => names.contains(name),
+        }
     }
 }
 

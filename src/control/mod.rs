@@ -2,57 +2,78 @@
 //!
 //! Owns: deployments with their clocks and histories, flags, the snapshot.
 //! Touches: `decide`, `subject`, `store`; publishes snapshots. Commands come in
-//! by a channel and are carried out one after another, each answered. On a
-//! decision the dial comes first, then the durable write, then who listens.
+//! by a channel and are carried out one after another, each answered.
+//!
+//! On a decision the dial comes first, then the durable write, then who listens.
+//! On a command the write comes first: what cannot be written is not carried out.
+//! Flag changes that wait together share one write.
 
+mod checkpoint;
 mod controller;
+mod deployment;
 mod deployments;
 mod error;
+mod events;
 mod flags;
 mod publish;
+mod run;
 mod service;
+mod versions;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 
+pub use checkpoint::{Checkpoint, CheckpointRecord};
 pub use controller::{Controller, Setup};
-pub use deployments::{Action, Assigned, StartRequest, Started};
+pub use deployments::{Action, Answers, Assigned, OUTCOMES_MAX, Order, OutcomeReport, StartRequest, Started};
 pub use error::ControlError;
-pub use flags::{EvaluationContext, FlagEvaluation, FlagPatch};
+pub use events::{Change, Events};
+pub use flags::{EvaluationContext, FlagEvaluation, FlagOrder, FlagPatch};
 pub use service::ServiceOverview;
 
-use crate::clock;
-use crate::decide::time::Moment;
 use crate::snapshot::Snapshot;
+use run::Command;
 
 /// Commands that wait; more wait at their senders.
 const QUEUE: usize = 1024;
-
-type Command = Box<dyn FnOnce(&mut Controller) + Send>;
 
 /// How the rest of the program speaks to control. Cheap to clone.
 #[derive(Clone)]
 pub struct Control {
     commands: mpsc::Sender<Command>,
     snapshot: Arc<ArcSwap<Snapshot>>,
+    events: Events,
+}
+
+/// A change that was carried out.
+#[derive(Clone, Debug)]
+pub struct Done<T> {
+    /// What came of it.
+    pub value: T,
+    /// Whether it is on disk; where not, it is tried again until it is.
+    pub durable: bool,
 }
 
 impl Control {
     /// Starts control on the current runtime.
-    pub fn start(mut controller: Controller) -> Self {
+    pub fn start(controller: Controller) -> Self {
         let (commands, queue) = mpsc::channel(QUEUE);
-        let snapshot = controller.snapshot();
-        let woken = controller.woken();
-        tokio::spawn(async move { run(&mut controller, queue, woken).await });
-        Self { commands, snapshot }
+        let (snapshot, events) = (controller.snapshot(), controller.events());
+        let control = Self { commands, snapshot, events };
+        tokio::spawn(run::run(controller, queue, control.commands.downgrade()));
+        control
     }
 
     /// What the data plane sees now.
     pub fn snapshot(&self) -> Arc<Snapshot> {
         self.snapshot.load_full()
+    }
+
+    /// What happens.
+    pub fn events(&self) -> &Events {
+        &self.events
     }
 
     /// Asks something that changes nothing.
@@ -64,62 +85,81 @@ impl Control {
         question: impl FnOnce(&mut Controller) -> Result<T, ControlError> + Send + 'static,
     ) -> Result<T, ControlError> {
         let (reply, answer) = oneshot::channel();
-        let command = move |controller: &mut Controller| drop(reply.send(question(controller)));
-        self.send(Box::new(command)).await?;
+        let ask = move |controller: &mut Controller| drop(reply.send(question(controller)));
+        self.send(Command::Ask(Box::new(ask))).await?;
         answer.await.unwrap_or(Err(ControlError::Ended))
     }
 
-    /// Changes something; answered once the change is durable.
+    /// Changes flags; answered once the change is durable and in force.
     ///
     /// # Errors
-    /// What the change says, or that it could not be made durable.
-    pub async fn change<T: Send + 'static>(
+    /// What the change says, or that it could not be made durable: then nothing has changed.
+    pub async fn change_flags<T: Send + 'static>(
         &self,
         change: impl FnOnce(&mut Controller) -> Result<T, ControlError> + Send + 'static,
     ) -> Result<T, ControlError> {
         let (reply, answer) = oneshot::channel();
-        let command = move |controller: &mut Controller| match change(controller) {
-            Err(error) => drop(reply.send(Err(error))),
-            Ok(value) => controller.persist(Box::new(move |durable| {
-                drop(reply.send(durable.map(|()| value).map_err(ControlError::NotDurable)));
-            })),
+        let change = move |controller: &mut Controller| -> run::Reply {
+            let value = change(controller);
+            Box::new(move |written: Result<(), ControlError>| drop(reply.send(written.and(value))))
         };
-        self.send(Box::new(command)).await?;
+        self.send(Command::Flags(Box::new(change))).await?;
         answer.await.unwrap_or(Err(ControlError::Ended))
     }
 
-    /// Closes the dial of a service's deployment at once; the command that says why follows.
-    pub fn close_dial(&self, service: &str) {
+    /// Reads the flag file again, or with `discard` writes over what somebody broke in it.
+    ///
+    /// # Errors
+    /// Where the file is broken and not discarded.
+    pub async fn reload_flags(&self, discard: bool, by: String) -> Result<(), ControlError> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Command::ReloadFlags { discard, by, reply }).await?;
+        answer.await.unwrap_or(Err(ControlError::Ended))
+    }
+
+    /// Changes a deployment; answered once the change is durable.
+    ///
+    /// # Errors
+    /// What the change says, or that nothing can be written: then nothing has changed.
+    pub async fn change_deployment<T: Send + 'static>(
+        &self,
+        change: impl FnOnce(&mut Controller) -> Result<T, ControlError> + Send + 'static,
+    ) -> Result<Done<T>, ControlError> {
+        self.command_deployment(true, change).await
+    }
+
+    /// Rolls back: whatever the disk says. The dial closes before anything waits in a queue.
+    ///
+    /// # Errors
+    /// Where there is nothing to roll back.
+    pub async fn roll_back(
+        &self,
+        order: Order,
+        reason: String,
+    ) -> Result<Done<crate::store::DeploymentRecord>, ControlError> {
         let snapshot = self.snapshot.load();
-        let state = snapshot.services.iter().find(|state| state.config.name == service);
+        let state = snapshot.services.iter().find(|state| state.config.name == order.service);
         if let Some(canary) = state.and_then(|state| state.canary.as_ref()) {
             canary.subject.close();
         }
+        self.command_deployment(false, move |control| control.act(&order, Action::Rollback(reason))).await
+    }
+
+    async fn command_deployment<T: Send + 'static>(
+        &self,
+        only_if_writable: bool,
+        change: impl FnOnce(&mut Controller) -> Result<T, ControlError> + Send + 'static,
+    ) -> Result<Done<T>, ControlError> {
+        let (reply, answer) = oneshot::channel();
+        let change = move |controller: Result<&mut Controller, ControlError>| -> run::DurableReply {
+            let value = controller.and_then(change);
+            Box::new(move |durable: bool| drop(reply.send(value.map(|value| Done { value, durable }))))
+        };
+        self.send(Command::Deployment { only_if_writable, change: Box::new(change) }).await?;
+        answer.await.unwrap_or(Err(ControlError::Ended))
     }
 
     async fn send(&self, command: Command) -> Result<(), ControlError> {
         self.commands.send(command).await.map_err(|_| ControlError::Ended)
-    }
-}
-
-async fn run(controller: &mut Controller, mut queue: mpsc::Receiver<Command>, woken: Arc<Notify>) {
-    loop {
-        let next = controller.tick(clock::now());
-        controller.persist_if_changed();
-        tokio::select! {
-            command = queue.recv() => match command {
-                Some(command) => command(controller),
-                None => return,
-            },
-            () = woken.notified() => {}
-            () = until(next) => {}
-        }
-    }
-}
-
-async fn until(next: Option<Moment>) {
-    match next {
-        Some(moment) => tokio::time::sleep_until(clock::instant(moment)).await,
-        None => tokio::time::sleep(Duration::from_secs(3_600)).await,
     }
 }

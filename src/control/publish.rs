@@ -7,13 +7,20 @@ use http::{HeaderName, HeaderValue};
 use super::controller::Controller;
 use super::service::ServiceControl;
 use crate::config::Config;
+use crate::decide::flags::Chosen;
 use crate::snapshot::{Canary, ExposedFlag, FlagSet, Role, Routes, ServiceState, Snapshot};
 use crate::subject::Track;
 use crate::telemetry::FlagCounters;
 
 /// A snapshot without services.
 pub(super) fn empty(config: &Arc<Config>) -> Snapshot {
-    Snapshot { config: Arc::clone(config), services: Vec::new(), routes: Routes::default(), flags: Arc::default() }
+    Snapshot {
+        config: Arc::clone(config),
+        services: Vec::new(),
+        routes: Routes::default(),
+        flags: Arc::default(),
+        all_flags: Arc::default(),
+    }
 }
 
 pub(super) fn snapshot(controller: &mut Controller) -> Snapshot {
@@ -24,6 +31,7 @@ pub(super) fn snapshot(controller: &mut Controller) -> Snapshot {
         config: Arc::clone(&controller.config),
         services,
         flags,
+        all_flags: Arc::clone(&controller.flags),
     }
 }
 
@@ -38,6 +46,8 @@ fn state(service: &mut ServiceControl) -> ServiceState {
         salt: deployment.salt(),
         latency: Arc::clone(&deployment.latency),
         stage: deployment.stage_index(),
+        include: Chosen::new(&deployment.chosen().include),
+        exclude: Chosen::new(&deployment.chosen().exclude),
     });
     ServiceState {
         config: Arc::clone(&service.config),
@@ -74,7 +84,7 @@ fn flags(controller: &mut Controller) -> FlagSet {
         }
     }
     let names: Vec<String> = exposed.iter().map(|exposed| exposed.flag.name().to_string()).collect();
-    let (workers, count) = (controller.workers, exposed.len());
+    let (workers, count) = (controller.recorders(), exposed.len());
     // The same flags keep their counters; another set begins anew.
     controller.flag_counters.retain(|known, _| *known == names);
     let counters = controller.flag_counters.entry(names).or_insert_with(|| Arc::new(FlagCounters::new(workers, count)));

@@ -7,19 +7,23 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio::sync::Notify;
 
-use super::deployments::Deployment;
+use super::checkpoint::Checkpoint;
+use super::deployment::Deployment;
+use super::error::ControlError;
 use crate::clock;
 use crate::config;
 use crate::decide::rollout::Effect;
 use crate::decide::time::Moment;
-use crate::store::{DeploymentRecord, ServiceRecord, StableRecord};
+use crate::store::{DeploymentRecord, EventRecord, ServiceRecord, StableRecord};
 use crate::subject::Track;
-use crate::telemetry::{PoolSeries, ServiceStats};
+use crate::telemetry::{LocalLatency, OutcomeKind, PoolSeries, ServiceStats};
 
 /// The guide's.
 const HISTORY: usize = 10;
 /// A stage that waits for more than time is looked at this often.
 const PATIENCE: Duration = Duration::from_millis(100);
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3_600);
 /// Series of earlier roles that are still told: the current and the previous version of both tracks.
 const SERIES: usize = 4;
 
@@ -33,7 +37,10 @@ pub(super) struct ServiceControl {
     pub(super) stats: Arc<ServiceStats>,
     /// The newest last.
     series: Vec<Arc<PoolSeries>>,
-    workers: usize,
+    recorders: usize,
+    /// What happened to deployments and was not told yet.
+    pub(super) untold: Vec<(String, EventRecord)>,
+    stable_by_minute: Recent,
 }
 
 /// A service for whoever asks.
@@ -50,11 +57,32 @@ pub struct ServiceOverview {
     pub deployment: Option<DeploymentRecord>,
 }
 
+/// Totals of the last hour, one a minute.
+#[derive(Debug, Default)]
+struct Recent(VecDeque<(Moment, (u64, u64))>);
+
+impl Recent {
+    fn look(&mut self, now: Moment, totals: (u64, u64)) {
+        if self.0.back().is_none_or(|(last, _)| now.since(*last) >= MINUTE) {
+            self.0.push_back((now, totals));
+            while self.0.front().is_some_and(|(first, _)| now.since(*first) > HOUR) {
+                self.0.pop_front();
+            }
+        }
+    }
+
+    fn since_the_oldest(&self, totals: (u64, u64)) -> (u64, u64) {
+        let (requests, errors) = self.0.front().map_or((0, 0), |(_, totals)| *totals);
+        (totals.0 - requests, totals.1 - errors)
+    }
+}
+
 impl ServiceControl {
     pub(super) fn new(
         config: Arc<config::Service>,
         stored: Option<&ServiceRecord>,
-        workers: usize,
+        checkpoint: &Checkpoint,
+        recorders: usize,
         woken: &Arc<Notify>,
     ) -> Self {
         let stored_stable = stored.and_then(|stored| stored.stable.as_ref());
@@ -63,24 +91,26 @@ impl ServiceControl {
         let stored_version =
             stored_stable.filter(|s| s.pool == config.pools[stable].name).and_then(|s| s.version.clone());
         let mut service = Self {
-            stable_version: config.pools[stable].version.clone().or(stored_version),
+            stable_version: config.pools[stable].named_version().map(str::to_owned).or(stored_version),
             stable,
             current: None,
             history: stored.map(|stored| stored.history.iter().cloned().collect()).unwrap_or_default(),
-            stats: Arc::new(ServiceStats::new(workers)),
+            stats: Arc::new(ServiceStats::new(recorders)),
             series: Vec::new(),
-            workers,
+            recorders,
+            untold: Vec::new(),
+            stable_by_minute: Recent::default(),
             config,
         };
         if let Some(record) = stored.and_then(|stored| stored.current.as_ref()) {
-            service.take_up(record, woken);
+            service.take_up(record, checkpoint, woken);
         }
         service
     }
 
     /// A deployment that was running when the process ended goes on at its stage.
-    fn take_up(&mut self, record: &DeploymentRecord, woken: &Arc<Notify>) {
-        match Deployment::resumed(record, self, woken) {
+    fn take_up(&mut self, record: &DeploymentRecord, checkpoint: &Checkpoint, woken: &Arc<Notify>) {
+        match Deployment::resumed(record, checkpoint.deployments.get(&record.id), self, woken) {
             Some(deployment) => self.current = Some(deployment),
             None => {
                 let mut record = record.clone();
@@ -93,13 +123,53 @@ impl ServiceControl {
         }
     }
 
-    pub(super) fn workers(&self) -> usize {
-        self.workers
+    pub(super) fn recorders(&self) -> usize {
+        self.recorders
+    }
+
+    pub(super) fn stable_name(&self) -> &str {
+        &self.config.pools[self.stable].name
+    }
+
+    /// Requests and errors on stable in the last hour.
+    pub(super) fn last_hour_on_stable(&self) -> (u64, u64) {
+        self.stable_by_minute.since_the_oldest(self.on_stable())
+    }
+
+    fn on_stable(&self) -> (u64, u64) {
+        let count = |kind: OutcomeKind| self.stats.outcomes(Track::Stable, kind);
+        let all: u64 = OutcomeKind::ALL.into_iter().map(count).sum();
+        (all, all - count(OutcomeKind::Success))
+    }
+
+    pub(super) fn record_latency(&self, track: Track, latency: Duration) {
+        let mut one = LocalLatency::default();
+        one.record(latency);
+        let of_deployment = self.current.as_ref().map(|deployment| &deployment.latency[track.index()]);
+        one.flush([self.stats.latency(track)].into_iter().chain(of_deployment));
+    }
+
+    /// Holds a caller's idea of the state against the state.
+    pub(super) fn check_match(&self, wanted: Option<&str>) -> Result<(), ControlError> {
+        match wanted {
+            Some(wanted) if wanted != "*" && wanted != self.tag() => Err(ControlError::Stale { now: self.tag() }),
+            _ => Ok(()),
+        }
+    }
+
+    /// What changes with the course of deployments, not with every request.
+    pub(super) fn tag(&self) -> String {
+        match (&self.current, self.history.front()) {
+            (Some(current), _) => format!("{}.{}", current.id(), current.revision()),
+            (None, Some(last)) => format!("{}.{}", last.id, last.revision),
+            (None, None) => "none".to_owned(),
+        }
     }
 
     /// Moves the deployment on as far as it goes; whether anything changed.
     pub(super) fn tick(&mut self, now: Moment) -> bool {
         let mut moved = false;
+        self.stable_by_minute.look(now, self.on_stable());
         while let Some(deployment) = &mut self.current {
             let effects = deployment.tick(now);
             if effects.is_empty() {
@@ -113,11 +183,15 @@ impl ServiceControl {
 
     /// What remains to be done once the dial has been turned.
     pub(super) fn carry_out(&mut self, effects: &[Effect]) {
-        if effects.contains(&Effect::SwapRoles)
-            && let Some(deployment) = &self.current
-        {
-            self.stable = deployment.pool;
-            self.stable_version = Some(deployment.version().to_owned());
+        if let Some(deployment) = &mut self.current {
+            let id = deployment.id().to_owned();
+            self.untold.extend(deployment.take_untold().into_iter().map(|event| (id.clone(), event)));
+            if effects.contains(&Effect::SwapRoles) {
+                self.stable = deployment.pool;
+                self.stable_version = Some(deployment.version().to_owned());
+            } else if effects.contains(&Effect::KeepRoles) {
+                self.stable_version = Some(deployment.version().to_owned());
+            }
         }
         if let Some(ended) = self.current.take_if(|deployment| deployment.ended()) {
             let record = ended.record();
@@ -126,6 +200,13 @@ impl ServiceControl {
             }
             self.remember(record);
         }
+    }
+
+    /// A new deployment takes the place of what ran.
+    pub(super) fn begin(&mut self, mut deployment: Deployment) {
+        let id = deployment.id().to_owned();
+        self.untold.extend(deployment.take_untold().into_iter().map(|event| (id.clone(), event)));
+        self.current = Some(deployment);
     }
 
     fn remember(&mut self, record: DeploymentRecord) {
@@ -170,7 +251,7 @@ impl ServiceControl {
         let same = |s: &Arc<PoolSeries>| s.track == track && s.pool == pool && s.version == version;
         let series = match self.series.iter().position(same) {
             Some(index) => self.series.remove(index),
-            None => Arc::new(PoolSeries::new(&self.config.name, track, &pool, version, self.workers)),
+            None => Arc::new(PoolSeries::new(&self.config.name, track, &pool, version, self.recorders)),
         };
         self.series.push(Arc::clone(&series));
         let surplus = self.series.len().saturating_sub(SERIES);

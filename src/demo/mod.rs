@@ -16,7 +16,7 @@ use users::Users;
 use crate::cli::{CliError, output::line, run::wait_for_the_end};
 use crate::clock;
 use crate::config;
-use crate::control::{Control, StartRequest};
+use crate::control::{Answers, Control, Controller, Order, StartRequest};
 use crate::server::Server;
 use crate::store::DeploymentRecord;
 
@@ -105,11 +105,14 @@ struct Story<'a> {
 impl Story<'_> {
     /// Starts a deployment and tells what happens until it has ended.
     async fn rollout(&self, version: &str) -> Result<DeploymentRecord, CliError> {
-        let refused = |error: crate::control::ControlError| CliError::Refused { detail: error.to_string() };
+        let refused = |error: crate::control::ControlError| CliError::refused(error.to_string());
         let request = StartRequest::of(version);
         let started = clock::now();
         let errors_before = self.users.errors();
-        self.control.change(move |control| control.start_deployment(SERVICE, request)).await.map_err(refused)?;
+        let order = Order { service: SERVICE.to_owned(), by: "demo".to_owned(), if_match: None };
+        let answers = Answers::default();
+        let start = move |control: &mut Controller| control.start_deployment(&order, request, &answers);
+        self.control.change_deployment(start).await.map_err(refused)?;
         let mut told = 0;
         loop {
             let ended = self
@@ -130,7 +133,7 @@ impl Story<'_> {
                 return Ok(record);
             }
             if elapsed > PATIENCE {
-                return Err(CliError::Refused { detail: format!("{version} did not end within {PATIENCE:?}") });
+                return Err(CliError::refused(format!("{version} did not end within {PATIENCE:?}")));
             }
             tokio::time::sleep(LOOK).await;
         }
@@ -160,6 +163,6 @@ impl Story<'_> {
         }
         let reason = record.rollback_reason.as_deref().unwrap_or("no reason");
         let detail = format!("{} is {}, which it should not be: {reason}", record.version, record.status);
-        Err(CliError::Refused { detail })
+        Err(CliError::refused(detail))
     }
 }

@@ -15,6 +15,7 @@ use super::attempt::{Answered, Attempt};
 use super::body::{ResponseBody, Streaming};
 use super::connection::Client;
 use super::exchange::{Assignment, CLIENT_LEFT, Exchange};
+use super::force;
 use super::head::{self, Head};
 use super::headers::{
     self, FEATURE_FLAGS, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, X_REQUEST_ID, X_SERIN_REASON,
@@ -24,6 +25,7 @@ use super::identity::{COOKIE_NAME, Identifier, Identity};
 use super::io::Phase;
 use super::upload::{Gate, Upload};
 use super::view::{ServiceView, View};
+use crate::clock;
 use crate::config::{HeaderStyle, Ignore};
 use crate::decide::bucket::Share;
 use crate::decide::flags::Context;
@@ -32,6 +34,8 @@ use crate::telemetry::Refusal;
 
 /// Fields that Serin adds, flags aside.
 const ADDED: usize = 8;
+/// The reason of a request that says itself where it goes: no outcome of any track.
+const OVERRIDE: &str = "override";
 const TRUE: HeaderValue = HeaderValue::from_static("true");
 const FALSE: HeaderValue = HeaderValue::from_static("false");
 const HTTP: HeaderValue = HeaderValue::from_static("http");
@@ -74,7 +78,8 @@ async fn forward(client: &Rc<Client>, parts: &Parts, own: &mut Own) -> Result<Re
     let mut added = Added::new(client, &view, &service, parts, &head);
     let minted = added.minted.take();
 
-    let ignored = is_ignored(&service.state.config.errors.ignore, &head, &parts.headers);
+    let ignored =
+        added.assignment.reason == OVERRIDE || is_ignored(&service.state.config.errors.ignore, &head, &parts.headers);
     let (mut first, upload) = match own.take() {
         Some((headers, body)) => (Some(headers), upload(client, &view, parts, body)),
         None => (None, None),
@@ -155,7 +160,7 @@ impl<'a> Added<'a> {
         };
         let mut identity = identifier.identify(&parts.headers);
         let minted = identity.minted.take();
-        let assignment = assign(service, &identity);
+        let assignment = assign(service, &identity, &parts.headers);
         let given = head.request_id.filter(|id| headers::is_request_id(id));
         let request_id = given.map_or_else(|| RequestId::Own(client.worker.request_id()), RequestId::Given);
         let room = ADDED + flags.exposed.len();
@@ -166,6 +171,9 @@ impl<'a> Added<'a> {
     fn headers(&self, mut headers: HeaderMap) -> HeaderMap {
         for name in &self.head.gone {
             headers.remove(name);
+        }
+        if self.service.state.config.override_secret.is_some() {
+            force::remove_cookie(&mut headers);
         }
         headers.reserve(self.room);
         self.write_track(&mut headers);
@@ -252,11 +260,26 @@ fn client_address(client: &Client, headers: &HeaderMap) -> IpAddr {
     addresses.find(|address| !client.listener.trusted.contain(*address)).unwrap_or(client.peer)
 }
 
-fn assign(service: &ServiceView, identity: &Identity<'_>) -> Assignment {
+/// Override, exclude, include, share, in this order.
+fn assign(service: &ServiceView, identity: &Identity<'_>, headers: &HeaderMap) -> Assignment {
     let Some(canary) = &service.state.canary else {
         return Assignment { word: None, bucket: None, track: Track::Stable, reason: "none" };
     };
     let word = canary.subject.word();
+    let without_bucket = |track, reason| Assignment { word: Some(word), bucket: None, track, reason };
+    if let Some(secret) = &service.state.config.override_secret
+        && !word.closed()
+        && let Some(track) = force::forced(secret, &service.state.config.name, headers, clock::unix_seconds())
+    {
+        return without_bucket(track, OVERRIDE);
+    }
+    let (user, groups) = (identity.user.as_deref(), identity.groups.as_deref());
+    if canary.exclude.has(user, groups) {
+        return without_bucket(Track::Stable, "exclude");
+    }
+    if canary.include.has(user, groups) && !word.closed() {
+        return without_bucket(Track::Canary, "include");
+    }
     let bucket = identity.sticky.as_deref().map(|id| canary.salt.bucket(id));
     let on_canary = match bucket {
         Some(bucket) => word.reaches(bucket),

@@ -159,7 +159,7 @@ fn client_network(address: IpAddr) -> String {
 }
 
 /// A cookie's value (RFC 6265 section 4.2).
-fn cookie<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h [u8]> {
+pub(super) fn cookie<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h [u8]> {
     headers.get_all(COOKIE).iter().find_map(|field| {
         field.as_bytes().split(|b| *b == b';').find_map(|pair| {
             let value = pair.trim_ascii_start().strip_prefix(name.as_bytes())?.strip_prefix(b"=")?.trim_ascii_end();

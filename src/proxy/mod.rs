@@ -21,6 +21,7 @@ mod attempt;
 mod body;
 mod connection;
 mod exchange;
+mod force;
 mod handler;
 mod head;
 mod headers;

@@ -2,15 +2,19 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use rustix::fs::FlockOperation;
+use rustix::io::Errno;
 use serde::de::DeserializeOwned;
 
 use crate::clock;
 
 /// Only whoever runs Serin reads its state.
 const MODE: u32 = 0o600;
+const LOCK_FILE: &str = "serin.lock";
 /// No state file is larger.
 const BYTES_MAX: u64 = 256 << 20;
 
@@ -41,40 +45,94 @@ pub enum Loaded<T> {
     Recovered(Option<T>),
 }
 
-/// The folder of the state files.
+/// What tells one content of a file from another without reading it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Tag {
+    modified: (i64, i64),
+    size: u64,
+    inode: u64,
+}
+
+/// The folder of the state files, locked for this process.
 #[derive(Clone, Debug)]
-pub struct Folder(PathBuf);
+pub struct Folder {
+    path: PathBuf,
+    /// Held as long as any clone lives.
+    _lock: Arc<File>,
+}
 
 impl Folder {
-    /// The folder, created where it is missing.
+    /// The folder, created where it is missing, and locked: two processes that write
+    /// the same files would undo each other's changes.
     ///
     /// # Errors
-    /// Where it cannot be created.
+    /// Where it cannot be created, or another process has it.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         fs::create_dir_all(path).map_err(StoreError::of(path, "the state folder cannot be created"))?;
-        Ok(Self(path.to_path_buf()))
+        let file = path.join(LOCK_FILE);
+        let mut lock = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(MODE)
+            .open(&file)
+            .map_err(StoreError::of(&file, "cannot be opened"))?;
+        match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(Errno::WOULDBLOCK) => {
+                let mut holder = String::new();
+                let _ = Read::by_ref(&mut lock).take(20).read_to_string(&mut holder);
+                let text = format!("process {} has it locked", holder.trim());
+                let doing = "another Serin uses this state folder; each needs one of its own (state.directory)";
+                return Err(StoreError::of(path, doing)(io::Error::other(text)));
+            }
+            Err(error) => return Err(StoreError::of(&file, "cannot be locked")(error.into())),
+        }
+        // For whoever finds it locked; the lock itself is the kernel's.
+        let _ = lock.set_len(0).and_then(|()| lock.write_all(std::process::id().to_string().as_bytes()));
+        Ok(Self { path: path.to_path_buf(), _lock: Arc::new(lock) })
+    }
+
+    pub(super) fn tag(&self, name: &str) -> Option<Tag> {
+        let found = fs::metadata(self.path.join(name)).ok()?;
+        Some(Tag { modified: (found.mtime(), found.mtime_nsec()), size: found.size(), inode: found.ino() })
+    }
+
+    /// Reads a file that somebody else wrote.
+    pub(super) fn read<T: DeserializeOwned>(&self, name: &str) -> Result<T, String> {
+        let bytes = read(&self.path.join(name)).map_err(|error| error.to_string())?;
+        serde_json::from_slice(&bytes).map_err(|error| error.to_string())
+    }
+
+    /// Gives a broken file another name.
+    pub(super) fn put_aside(&self, name: &str) -> Result<PathBuf, StoreError> {
+        let path = self.path.join(name);
+        let aside = self.path.join(format!("{name}.corrupt-{}", clock::unix_millis()));
+        match fs::rename(&path, &aside) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                Err(StoreError::of(&path, "is broken and cannot be put aside")(error))
+            }
+            _ => Ok(aside),
+        }
     }
 
     /// Reads a file. A broken one is put aside under another name, never overwritten.
     ///
     /// # Errors
-    /// Where it cannot be read at all.
+    /// Where a broken one cannot be put aside.
     pub fn load<T: DeserializeOwned>(&self, name: &str) -> Result<Loaded<T>, StoreError> {
-        let path = self.0.join(name);
+        let path = self.path.join(name);
         let problem = match read(&path) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Loaded::Missing),
-            Err(error) if error.kind() == ErrorKind::PermissionDenied => {
-                return Err(StoreError::of(&path, "cannot be read")(error));
-            }
             Err(error) => error.to_string(),
             Ok(bytes) => match serde_json::from_slice(&bytes) {
                 Ok(value) => return Ok(Loaded::Good(value)),
                 Err(error) => error.to_string(),
             },
         };
-        let aside = self.0.join(format!("{name}.corrupt-{}", clock::unix_millis()));
-        fs::rename(&path, &aside).map_err(StoreError::of(&path, "is broken and cannot be put aside"))?;
-        let before = read(&self.0.join(format!("{name}.bak"))).ok();
+        let aside = self.put_aside(name)?;
+        let before = read(&self.path.join(format!("{name}.bak"))).ok();
         let before = before.and_then(|bytes| serde_json::from_slice(&bytes).ok());
         let found = if before.is_some() { "the one before it is used" } else { "there is no good one before it" };
         tracing::error!(file = %path.display(), put_aside = %aside.display(), problem, "a state file was broken; {found}");
@@ -86,8 +144,8 @@ impl Folder {
     /// # Errors
     /// Where a step fails; the file is then as it was.
     pub fn save(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
-        let path = self.0.join(name);
-        let beside = self.0.join(format!("{name}.tmp"));
+        let path = self.path.join(name);
+        let beside = self.path.join(format!("{name}.tmp"));
         let mut file = OpenOptions::new()
             .write(true)
             .create(true)
@@ -99,14 +157,14 @@ impl Folder {
         file.sync_all().map_err(StoreError::of(&beside, "cannot be synced"))?;
         self.keep_the_one_before(&path, name);
         fs::rename(&beside, &path).map_err(StoreError::of(&path, "cannot be replaced"))?;
-        let folder = File::open(&self.0).map_err(StoreError::of(&self.0, "cannot be opened"))?;
-        folder.sync_all().map_err(StoreError::of(&self.0, "cannot be synced"))
+        let folder = File::open(&self.path).map_err(StoreError::of(&self.path, "cannot be opened"))?;
+        folder.sync_all().map_err(StoreError::of(&self.path, "cannot be synced"))
     }
 
     /// A link beside the file: the file itself is never away, not for a moment.
     fn keep_the_one_before(&self, path: &Path, name: &str) {
-        let link = self.0.join(format!("{name}.bak.tmp"));
-        let backup = self.0.join(format!("{name}.bak"));
+        let link = self.path.join(format!("{name}.bak.tmp"));
+        let backup = self.path.join(format!("{name}.bak"));
         let _ = fs::remove_file(&link);
         let kept = fs::hard_link(path, &link).and_then(|()| fs::rename(&link, &backup));
         if let Err(error) = kept
@@ -121,7 +179,7 @@ impl Folder {
     /// # Errors
     /// Where it can be neither read nor made.
     pub fn secret(&self, name: &str) -> Result<[u8; 16], StoreError> {
-        let path = self.0.join(name);
+        let path = self.path.join(name);
         if let Ok(bytes) = read(&path)
             && let Ok(secret) = bytes.try_into()
         {
@@ -159,8 +217,8 @@ mod tests {
         folder.save("f.json", b"{\"n\":1}").unwrap();
         folder.save("f.json", b"{\"n\":2}").unwrap();
         assert_eq!(folder.load::<Value>("f.json").unwrap(), Loaded::Good(json!({ "n": 2 })));
-        assert_eq!(fs::read(folder.0.join("f.json.bak")).unwrap(), b"{\"n\":1}");
-        let mode = fs::metadata(folder.0.join("f.json")).unwrap().permissions().mode();
+        assert_eq!(fs::read(folder.path.join("f.json.bak")).unwrap(), b"{\"n\":1}");
+        let mode = fs::metadata(folder.path.join("f.json")).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
     }
 
@@ -169,11 +227,22 @@ mod tests {
         let (_dir, folder) = folder();
         folder.save("f.json", b"{\"n\":1}").unwrap();
         folder.save("f.json", b"{\"n\":2}").unwrap();
-        fs::write(folder.0.join("f.json"), b"{\"n\":").unwrap();
+        fs::write(folder.path.join("f.json"), b"{\"n\":").unwrap();
         assert_eq!(folder.load::<Value>("f.json").unwrap(), Loaded::Recovered(Some(json!({ "n": 1 }))));
-        let aside = fs::read_dir(&folder.0).unwrap().filter_map(Result::ok);
+        let aside = fs::read_dir(&folder.path).unwrap().filter_map(Result::ok);
         let aside: Vec<String> = aside.map(|e| e.file_name().into_string().unwrap()).collect();
         assert!(aside.iter().any(|name| name.starts_with("f.json.corrupt-")), "{aside:?}");
+    }
+
+    #[test]
+    fn a_second_process_is_refused() {
+        let (dir, folder) = folder();
+        let error = Folder::open(&dir.path().join("a/b")).unwrap_err();
+        assert!(error.to_string().contains("another Serin uses this state folder"), "{error}");
+        let holder = std::error::Error::source(&error).unwrap().to_string();
+        assert!(holder.contains(&std::process::id().to_string()), "{holder}");
+        drop(folder);
+        Folder::open(&dir.path().join("a/b")).unwrap();
     }
 
     #[test]

@@ -2,8 +2,7 @@
 //!
 //! Owns: the state files and their writing. Touches: files, on a thread of its
 //! own: traffic never waits for a disk. A file is written whole: beside it,
-//! synced, renamed, the folder synced; the one before stays as `.bak`. Changes
-//! that wait together share one write.
+//! synced, renamed, the folder synced; the one before stays as `.bak`.
 
 mod file;
 mod records;
@@ -14,4 +13,4 @@ pub use records::{
     Counts, DecisionRecord, DeployState, DeploymentRecord, EventRecord, FlagFile, MetricsRecord, ServiceRecord,
     StableRecord,
 };
-pub use writer::{Done, StateFile, Writer};
+pub use writer::{HandEdit, SaveError, StateFile, Writer};

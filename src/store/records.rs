@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::decide::bucket::Share;
-use crate::decide::flags::{Flag, FlagName};
+use crate::decide::flags::{Flag, FlagName, Rule};
 use crate::decide::guard::GuardPlan;
-use crate::decide::rollout::{Stages, Strategy};
+use crate::decide::rollout::{Conduct, Pause, Stages, Strategy};
 use crate::decide::time::seconds;
 
 /// `feature-flags.json`
@@ -32,13 +32,36 @@ pub struct FlagFile {
 }
 
 /// `deploy-state.json`: the guide's own shape with the three-line form, else one entry a service.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum DeployState {
     /// With `services`.
     Services(ServicesState),
     /// The guide's.
     Single(Box<SingleState>),
+}
+
+impl<'de> Deserialize<'de> for DeployState {
+    /// Strict: a key that is not known is another version's file, or a broken one, and
+    /// reading on would lose what it says.
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let fields = Map::deserialize(deserializer)?;
+        let known = ["services", "stable", "current", "history", "lastUpdated", "version"];
+        if let Some(key) = fields.keys().find(|key| !known.contains(&key.as_str())) {
+            return Err(serde::de::Error::custom(format!("unknown key `{key}`")));
+        }
+        let services = fields.contains_key("services");
+        if !services && !fields.contains_key("current") {
+            return Err(serde::de::Error::missing_field("current"));
+        }
+        let whole = Value::Object(fields);
+        let state = if services {
+            serde_json::from_value(whole).map(Self::Services)
+        } else {
+            serde_json::from_value(whole).map(|state| Self::Single(Box::new(state)))
+        };
+        state.map_err(serde::de::Error::custom)
+    }
 }
 
 /// One entry a service.
@@ -147,6 +170,12 @@ pub struct DeploymentRecord {
     pub strategy: Strategy,
     /// The pool it goes to.
     pub pool: String,
+    /// The pool that was stable when it began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous_pool: Option<String>,
+    /// Grows with each change of its course; what `If-Match` compares.
+    #[serde(default)]
+    pub revision: u64,
     /// The stage, from 0; the number of stages in the bake.
     pub current_stage_index: usize,
     /// The share now, in percent.
@@ -163,8 +192,26 @@ pub struct DeploymentRecord {
     pub bake: Duration,
     /// Its guard.
     pub guard: GuardPlan,
+    /// What it does where its stages do not say.
+    #[serde(flatten)]
+    pub conduct: Conduct,
+    /// Who is always on the canary.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub include: Vec<Rule>,
+    /// Who is never.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exclude: Vec<Rule>,
     /// Whose buckets it draws: `deployment` or `service`.
     pub salt: String,
+    /// Why it stands still, while it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pause: Option<Pause>,
+    /// It was resumed after it had paused by itself in this stage.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub waived: bool,
+    /// It waits for its old pool to run the new version.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub returning: bool,
     /// What was counted.
     pub metrics: MetricsRecord,
     /// Why it was rolled back.
@@ -266,6 +313,13 @@ mod tests {
         });
         let file: FlagFile = serde_json::from_value(text.clone()).unwrap();
         assert_eq!(serde_json::to_value(file).unwrap(), text);
+    }
+
+    #[test]
+    fn a_key_that_nobody_knows_is_no_deploy_state() {
+        for wrong in [json!({}), json!({ "currunt": null, "history": [] }), json!({ "current": null, "format": 9 })] {
+            assert!(serde_json::from_value::<DeployState>(wrong.clone()).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -1,11 +1,17 @@
-//! The thread that writes state files.
+//! The thread that reads and writes state files while Serin runs.
+//!
+//! A disk that hangs holds this thread and whoever waits for its answer, never
+//! traffic.
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use super::file::{Folder, StoreError};
+use tokio::sync::oneshot;
+
+use super::file::{Folder, StoreError, Tag};
+use super::records::FlagFile;
 
 /// The files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,34 +20,56 @@ pub enum StateFile {
     Flags,
     /// `deploy-state.json`
     Deployments,
+    /// `checkpoint.json`
+    Checkpoint,
 }
 
 impl StateFile {
-    /// Both.
-    pub const ALL: [Self; 2] = [Self::Flags, Self::Deployments];
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Flags, Self::Deployments, Self::Checkpoint];
 
     /// Its name in the folder.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Flags => "feature-flags.json",
             Self::Deployments => "deploy-state.json",
+            Self::Checkpoint => "checkpoint.json",
         }
     }
 }
 
-/// Called on the writer's thread once a change is durable, or cannot be made so.
-pub type Done = Box<dyn FnOnce(Result<(), String>) + Send>;
-
-struct Change {
-    file: StateFile,
-    bytes: Vec<u8>,
-    done: Done,
+/// Why a file was not written.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SaveError {
+    /// Somebody else wrote it meanwhile: it is left as it is.
+    #[error("the file was changed by somebody else")]
+    Changed,
+    /// A step failed; the file is as it was.
+    #[error("{0}")]
+    Failed(String),
 }
 
-/// Hands changes to the thread. Cheap to clone.
+/// What became of `feature-flags.json` since it was last read or written.
+#[derive(Clone, Debug, PartialEq)]
+pub enum HandEdit {
+    /// Nothing.
+    None,
+    /// Somebody wrote flags.
+    Good(Box<FlagFile>),
+    /// Somebody wrote what cannot be read, and this is why.
+    Broken(String),
+}
+
+enum Job {
+    Save { file: StateFile, bytes: Vec<u8>, done: oneshot::Sender<Result<(), SaveError>> },
+    Look { again: bool, done: oneshot::Sender<HandEdit> },
+    Discard { done: oneshot::Sender<Result<(), SaveError>> },
+}
+
+/// Hands work to the thread. Cheap to clone.
 #[derive(Clone)]
 pub struct Writer {
-    changes: Sender<Change>,
+    jobs: Sender<Job>,
     errors: Arc<AtomicU64>,
     failing: Arc<RwLock<Option<String>>>,
 }
@@ -52,21 +80,40 @@ impl Writer {
     /// # Errors
     /// Where the system gives no thread.
     pub fn start(folder: Folder) -> io::Result<Self> {
-        let (changes, queue) = channel();
-        let writer = Self { changes, errors: Arc::default(), failing: Arc::default() };
-        let (errors, failing) = (Arc::clone(&writer.errors), Arc::clone(&writer.failing));
-        std::thread::Builder::new()
-            .name("serin-store".into())
-            .spawn(move || run(&folder, &queue, &errors, &failing))?;
+        let (jobs, queue) = channel();
+        let writer = Self { jobs, errors: Arc::default(), failing: Arc::default() };
+        let flags = folder.tag(StateFile::Flags.name());
+        let mut thread =
+            Thread { folder, flags, errors: Arc::clone(&writer.errors), failing: Arc::clone(&writer.failing) };
+        std::thread::Builder::new().name("serin-store".into()).spawn(move || thread.run(&queue))?;
         Ok(writer)
     }
 
-    /// Writes a file's new content; of several that wait only the newest is written,
-    /// and it stands for all of them.
-    pub fn write(&self, file: StateFile, bytes: Vec<u8>, done: Done) {
-        if let Err(unsent) = self.changes.send(Change { file, bytes, done }) {
-            (unsent.0.done)(Err("the writer's thread has ended".to_owned()));
-        }
+    /// Writes a file's new content, durably.
+    ///
+    /// # Errors
+    /// Where that fails, or where the flags were edited by hand meanwhile.
+    pub async fn save(&self, file: StateFile, bytes: Vec<u8>) -> Result<(), SaveError> {
+        self.ask(|done| Job::Save { file, bytes, done }).await.unwrap_or_else(|| Err(ended()))
+    }
+
+    /// Whether the flags were edited by hand; `again` reads them in any case.
+    pub async fn look(&self, again: bool) -> HandEdit {
+        self.ask(|done| Job::Look { again, done }).await.unwrap_or(HandEdit::None)
+    }
+
+    /// Puts a broken flag file aside, so that the next write replaces it.
+    ///
+    /// # Errors
+    /// Where it cannot be put aside.
+    pub async fn discard(&self) -> Result<(), SaveError> {
+        self.ask(|done| Job::Discard { done }).await.unwrap_or_else(|| Err(ended()))
+    }
+
+    async fn ask<T>(&self, job: impl FnOnce(oneshot::Sender<T>) -> Job) -> Option<T> {
+        let (done, answer) = oneshot::channel();
+        self.jobs.send(job(done)).ok()?;
+        answer.await.ok()
     }
 
     /// How many writes failed.
@@ -80,25 +127,73 @@ impl Writer {
     }
 }
 
-fn run(folder: &Folder, queue: &Receiver<Change>, errors: &AtomicU64, failing: &RwLock<Option<String>>) {
-    while let Ok(first) = queue.recv() {
-        let waiting: Vec<Change> = std::iter::once(first).chain(queue.try_iter()).collect();
-        let mut written = StateFile::ALL.map(|file| {
-            let newest = waiting.iter().rev().find(|change| change.file == file);
-            newest.map(|change| folder.save(file.name(), &change.bytes).map_err(|error| chain(&error)))
-        });
-        for (result, file) in written.iter().zip(StateFile::ALL) {
-            let Some(result) = result else { continue };
-            if let Err(error) = result {
-                errors.fetch_add(1, Ordering::Relaxed);
-                tracing::error!(file = file.name(), error, "state could not be written");
+fn ended() -> SaveError {
+    SaveError::Failed("the writer's thread has ended".to_owned())
+}
+
+struct Thread {
+    folder: Folder,
+    /// The flag file as it was last read or written.
+    flags: Option<Tag>,
+    errors: Arc<AtomicU64>,
+    failing: Arc<RwLock<Option<String>>>,
+}
+
+impl Thread {
+    fn run(&mut self, queue: &Receiver<Job>) {
+        while let Ok(job) = queue.recv() {
+            // Whoever asked may be gone: nothing is lost.
+            match job {
+                Job::Save { file, bytes, done } => drop(done.send(self.save(file, &bytes))),
+                Job::Look { again, done } => drop(done.send(self.look(again))),
+                Job::Discard { done } => drop(done.send(self.discard())),
             }
-            *failing.write().unwrap_or_else(PoisonError::into_inner) = result.clone().err();
         }
-        for change in waiting {
-            let result = &mut written[change.file as usize];
-            (change.done)(result.clone().unwrap_or(Ok(())));
+    }
+
+    fn save(&mut self, file: StateFile, bytes: &[u8]) -> Result<(), SaveError> {
+        if file == StateFile::Flags && self.folder.tag(file.name()) != self.flags {
+            return Err(SaveError::Changed);
         }
+        let result = self.folder.save(file.name(), bytes);
+        if file == StateFile::Flags && result.is_ok() {
+            self.flags = self.folder.tag(file.name());
+        }
+        self.noted(file, result)
+    }
+
+    fn look(&mut self, again: bool) -> HandEdit {
+        let name = StateFile::Flags.name();
+        let tag = self.folder.tag(name);
+        if tag == self.flags && !again {
+            return HandEdit::None;
+        }
+        self.flags = tag;
+        if tag.is_none() {
+            // Deleted: the next write makes it anew.
+            return HandEdit::None;
+        }
+        match self.folder.read::<FlagFile>(name) {
+            Ok(file) => HandEdit::Good(Box::new(file)),
+            Err(error) => HandEdit::Broken(error),
+        }
+    }
+
+    fn discard(&mut self) -> Result<(), SaveError> {
+        let name = StateFile::Flags.name();
+        let result = self.folder.put_aside(name).map(drop);
+        self.flags = self.folder.tag(name);
+        self.noted(StateFile::Flags, result)
+    }
+
+    fn noted(&self, file: StateFile, result: Result<(), StoreError>) -> Result<(), SaveError> {
+        let result = result.map_err(|error| chain(&error));
+        if let Err(error) = &result {
+            self.errors.fetch_add(1, Ordering::Relaxed);
+            tracing::error!(file = file.name(), error, "state could not be written");
+        }
+        *self.failing.write().unwrap_or_else(PoisonError::into_inner) = result.clone().err();
+        result.map_err(SaveError::Failed)
     }
 }
 
@@ -117,30 +212,50 @@ fn chain(error: &StoreError) -> String {
 mod tests {
     use super::*;
 
+    fn now<T>(future: impl Future<Output = T>) -> T {
+        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+    }
+
     #[test]
-    fn changes_that_wait_together_are_all_answered_and_the_newest_stays() {
+    fn the_newest_content_stays_and_the_one_before_it_beside() {
         let dir = tempfile::tempdir().unwrap();
         let writer = Writer::start(Folder::open(dir.path()).unwrap()).unwrap();
-        let (tell, told) = channel();
-        for n in 0..100 {
-            let tell = tell.clone();
-            let done: Done = Box::new(move |result| tell.send((n, result)).unwrap());
-            writer.write(StateFile::Flags, n.to_string().into_bytes(), done);
+        for n in 0..3 {
+            now(writer.save(StateFile::Flags, n.to_string().into_bytes())).unwrap();
         }
-        let answers: Vec<_> = told.iter().take(100).collect();
-        assert!(answers.iter().all(|(_, result)| result.is_ok()));
-        assert_eq!(std::fs::read(dir.path().join("feature-flags.json")).unwrap(), b"99");
+        assert_eq!(std::fs::read(dir.path().join("feature-flags.json")).unwrap(), b"2");
+        assert_eq!(std::fs::read(dir.path().join("feature-flags.json.bak")).unwrap(), b"1");
     }
 
     #[test]
     fn a_failed_write_is_told() {
         let dir = tempfile::tempdir().unwrap();
         let folder = Folder::open(&dir.path().join("gone")).unwrap();
-        std::fs::remove_dir(dir.path().join("gone")).unwrap();
+        std::fs::remove_dir_all(dir.path().join("gone")).unwrap();
         let writer = Writer::start(folder).unwrap();
-        let (tell, told) = channel();
-        writer.write(StateFile::Flags, Vec::new(), Box::new(move |result| tell.send(result).unwrap()));
-        assert!(told.recv().unwrap().unwrap_err().contains("feature-flags.json.tmp"));
+        let error = now(writer.save(StateFile::Flags, Vec::new())).unwrap_err();
+        assert!(error.to_string().contains("feature-flags.json.tmp"), "{error}");
         assert_eq!(writer.errors(), 1);
+    }
+
+    #[test]
+    fn what_a_hand_has_written_is_never_overwritten() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("feature-flags.json");
+        let writer = Writer::start(Folder::open(dir.path()).unwrap()).unwrap();
+        now(writer.save(StateFile::Flags, b"{}".to_vec())).unwrap();
+        assert_eq!(now(writer.look(false)), HandEdit::None);
+        std::fs::write(&file, "{ broken").unwrap();
+        assert_eq!(now(writer.save(StateFile::Flags, b"{}".to_vec())), Err(SaveError::Changed));
+        assert!(matches!(now(writer.look(false)), HandEdit::Broken(_)));
+        assert_eq!(now(writer.look(false)), HandEdit::None, "told once");
+        std::fs::write(&file, r#"{ "flags": {}, "version": 7 }"#).unwrap();
+        assert!(matches!(now(writer.look(false)), HandEdit::Good(flags) if flags.version == 7));
+        std::fs::write(&file, "{ broken").unwrap();
+        now(writer.discard()).unwrap();
+        now(writer.save(StateFile::Flags, b"{}".to_vec())).unwrap();
+        let names = std::fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
+        let aside = names.filter(|name| name.starts_with("feature-flags.json.corrupt-")).count();
+        assert_eq!((aside, std::fs::read(&file).unwrap()), (1, b"{}".to_vec()), "nothing is lost");
     }
 }

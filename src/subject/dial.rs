@@ -60,6 +60,11 @@ impl Dial {
         Word(self.0.load(Ordering::Acquire))
     }
 
+    /// A dial that goes on in this epoch.
+    pub fn in_epoch(epoch: u32, share: Share) -> Self {
+        Self(AtomicU64::new(Word::new(epoch.max(1), share).0))
+    }
+
     /// Turns it to another share, in the next epoch.
     ///
     /// # Errors

@@ -4,10 +4,13 @@
 //! stage under which its request was assigned, however late it comes, and a new
 //! stage begins with zeros without anybody resetting anything.
 
+use serde::{Deserialize, Serialize};
+
 use super::sync::{AtomicU64, Ordering};
 
 /// The role of a pool.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Track {
     /// The version that everybody had.
     Stable,
@@ -34,7 +37,7 @@ impl Track {
 }
 
 /// Sums of cells.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tally {
     /// Outcomes of either kind.
     pub requests: u64,
@@ -102,6 +105,16 @@ impl Ledger {
         }
         if counted.watched {
             bump(&cell.watched);
+        }
+    }
+
+    /// Takes over what was counted before a restart, stable then canary. Before any worker counts.
+    pub fn restore(&self, epoch: u32, counts: [Tally; 2]) {
+        for (track, tally) in Track::BOTH.into_iter().zip(counts) {
+            let cell = self.cell(epoch, track);
+            cell.requests.store(tally.requests, Ordering::Relaxed);
+            cell.errors.store(tally.errors, Ordering::Relaxed);
+            cell.watched.store(tally.watched, Ordering::Relaxed);
         }
     }
 

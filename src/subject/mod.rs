@@ -10,6 +10,7 @@
 //! is rollback, so a verdict always comes before the next change of stage.
 
 mod dial;
+mod first;
 mod ledger;
 mod set;
 #[allow(clippy::module_inception)]
@@ -24,4 +25,4 @@ mod sync {
 
 pub use dial::{Dial, Word};
 pub use ledger::{Counted, Ledger, NOTHING_WAITS, Tally, Track};
-pub use subject::{NotTurned, Outcome, Recorded, Subject, SubjectPlan};
+pub use subject::{Memory, NotTurned, Outcome, Recorded, Subject, SubjectPlan};

@@ -17,6 +17,18 @@ impl SharedSet {
         self.0[word].load(Ordering::Relaxed) & bit != 0
     }
 
+    /// Adds a bucket; false where it was in it already. For sets without a judge's copy.
+    pub(super) fn insert(&self, bucket: Bucket) -> bool {
+        let (word, bit) = BucketSet::place(bucket);
+        self.0[word].fetch_or(bit, Ordering::Relaxed) & bit == 0
+    }
+
+    pub(super) fn clear(&self) {
+        for word in &self.0 {
+            word.store(0, Ordering::Relaxed);
+        }
+    }
+
     /// Takes over the word that holds a bucket.
     pub(super) fn copy_word(&self, from: &BucketSet, bucket: Bucket) {
         let (word, _) = BucketSet::place(bucket);

@@ -1,11 +1,14 @@
 //! A subject: dial, ledgers and judge of one rollout, and the inline decision.
 
+use serde::{Deserialize, Serialize};
+
 use super::dial::{Dial, Word};
+use super::first::FirstAnswers;
 use super::ledger::{Counted, Ledger, NOTHING_WAITS, Tally, Track};
 use super::set::SharedSet;
 use super::sync::{AtomicU32, AtomicU64, Mutex, MutexGuard, Ordering, fence};
 use crate::decide::bucket::{Bucket, Share};
-use crate::decide::guard::{Breach, ErrorReport, GuardPlan, Judge, StageCounts, StageRule};
+use crate::decide::guard::{Breach, ErrorReport, GuardPlan, Judge, JudgeMemory, StageCounts, StageRule};
 
 /// What a subject is made of.
 #[derive(Clone, Copy, Debug)]
@@ -20,6 +23,19 @@ pub struct SubjectPlan {
     pub epochs: usize,
     /// How many workers record.
     pub workers: usize,
+    /// Whether a verdict closes the dial; else it only stands, and a person decides.
+    pub closes: bool,
+    /// Whether the first answer of each user is watched: for stages that end early.
+    pub watches_first: bool,
+}
+
+/// What a subject has to remember over a restart.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Memory {
+    epoch: u32,
+    /// Stable and canary in each epoch.
+    counts: Vec<[Tally; 2]>,
+    judge: JudgeMemory,
 }
 
 /// What an exchange said about its track.
@@ -68,6 +84,8 @@ pub struct Subject {
     settled: AtomicU32,
     /// The plain rule's `minRequests` in this stage.
     min_requests: AtomicU64,
+    closes: bool,
+    first: Option<FirstAnswers>,
     wake: Box<dyn Fn() + Send + Sync>,
 }
 
@@ -91,10 +109,38 @@ impl Subject {
             min_requests: AtomicU64::new(plan.rule.min_requests),
             judge: Mutex::new(judge),
             dial,
+            closes: plan.closes,
+            first: plan.watches_first.then(FirstAnswers::new),
             wake: Box::new(wake),
         };
         subject.settle_where_nothing_is_asked(&subject.judge());
         subject
+    }
+
+    /// A subject that goes on where another process left it; `None` where the memory is
+    /// not of such a subject. First answers are watched anew.
+    pub fn recall(plan: SubjectPlan, memory: Memory, wake: impl Fn() + Send + Sync + 'static) -> Option<Self> {
+        let judge = Judge::recall(plan.guard, plan.rule, memory.judge)?;
+        let mut subject = Self::new(plan, wake);
+        subject.dial = Dial::in_epoch(memory.epoch, plan.share);
+        for (epoch, counts) in (1..).zip(&memory.counts) {
+            subject.ledgers[0].restore(epoch, *counts);
+        }
+        subject.copy_sets(&judge);
+        subject.settled = AtomicU32::new(0);
+        subject.settle_where_nothing_is_asked(&judge);
+        subject.judge = Mutex::new(judge);
+        Some(subject)
+    }
+
+    /// What has to be remembered; a few outcomes may be in the counts and not yet in
+    /// the judge, or the other way round.
+    pub fn memory(&self) -> Memory {
+        let judge = self.judge().memory();
+        let epoch = self.word().epoch();
+        let tally = |epoch, track| self.sum(|ledger| ledger.tally(epoch, track));
+        let counts = (1..=epoch).map(|epoch| Track::BOTH.map(|track| tally(epoch, track))).collect();
+        Memory { epoch, counts, judge }
     }
 
     /// The dial, to read.
@@ -116,6 +162,9 @@ impl Subject {
         let watched = canary && !error && bucket.is_none_or(|bucket| !self.unwatched.contains(bucket));
         let counts = Counted { request: verdict != Recorded::LateError, error, watched };
         self.ledger(worker).add(word.epoch(), track, counts);
+        if let (true, Some(first), Some(bucket)) = (canary && counts.request, &self.first, bucket) {
+            first.record(word.epoch(), bucket, error);
+        }
         if error {
             if self.could_count(canary, bucket) {
                 self.judge_error(outcome);
@@ -139,8 +188,9 @@ impl Subject {
         };
         let mut judge = self.judge();
         let windows = (judge.comparison().window(), judge.limit().window());
+        let before = judge.verdict();
         let verdict = judge.error(report, self.stage_counts(report.epoch));
-        self.carry_out(verdict);
+        self.carry_out(before, verdict);
         match report.bucket {
             _ if windows != (judge.comparison().window(), judge.limit().window()) => self.copy_sets(&judge),
             Some(bucket) => {
@@ -163,15 +213,18 @@ impl Subject {
         }
         let mut judge = self.judge();
         if judge.epoch() == epoch && counts.requests >= judge.rule().min_requests {
+            let before = judge.verdict();
             let verdict = judge.success(epoch, counts);
             self.settled.store(epoch, Ordering::Relaxed);
-            self.carry_out(verdict);
+            self.carry_out(before, verdict);
         }
     }
 
-    fn carry_out(&self, verdict: Option<Breach>) {
-        if verdict.is_some() && !self.dial.load().closed() {
-            self.dial.close();
+    fn carry_out(&self, before: Option<Breach>, now: Option<Breach>) {
+        if before.is_none() && now.is_some() && !self.dial.load().closed() {
+            if self.closes {
+                self.dial.close();
+            }
             (self.wake)();
         }
     }
@@ -191,7 +244,30 @@ impl Subject {
         judge.begin_stage(rule, word.epoch());
         self.copy_sets(&judge);
         self.settle_where_nothing_is_asked(&judge);
+        if let Some(first) = &self.first {
+            first.begin(word.epoch());
+        }
         Ok(word)
+    }
+
+    /// Turns the dial to everybody whatever the verdict says: a person has overruled it.
+    ///
+    /// # Errors
+    /// Where the dial is closed.
+    pub fn overrule(&self) -> Result<Word, NotTurned> {
+        // With the lock no other turn comes between the look and the swap.
+        let _judge = self.judge();
+        self.dial.turn(self.dial.load(), Share::EVERYBODY).map_err(NotTurned::Changed)
+    }
+
+    /// Whether the canary is shown to be good in this stage: the error rate of its answers,
+    /// and of users' first answers, is below the stage's limit, and the comparison has
+    /// nothing against it (guard/README.md 4).
+    pub fn is_safe(&self) -> bool {
+        let Some(first) = &self.first else { return false };
+        let judge = self.judge();
+        let limit = judge.rule().max_error_rate.get();
+        first.is_safe(limit) && judge.comparison().evidence() < 1.0
     }
 
     fn settle_where_nothing_is_asked(&self, judge: &Judge) {

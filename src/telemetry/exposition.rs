@@ -66,6 +66,8 @@ pub struct Scrape {
     pub flags: Vec<FlagGauge>,
     /// State writes that failed.
     pub state_write_errors: u64,
+    /// State files that were broken at the start.
+    pub state_recovered: u64,
 }
 
 impl Scrape {
@@ -358,6 +360,11 @@ impl Scrape {
             "serin_state_write_errors",
             "State writes that failed",
             [(Vec::new(), self.state_write_errors)],
+        )?;
+        families.gauges(
+            "serin_state_recovered",
+            "State files that were broken at the start and were put aside",
+            [(Vec::new(), self.state_recovered as f64)],
         )?;
         families.gauges(
             "serin_build_info",

@@ -4,7 +4,7 @@
 
 use serde::Serialize;
 
-use super::model::{Flag, FlagName, OneOrMany, RuleKind, Target};
+use super::model::{Flag, FlagName, OneOrMany, Rule, RuleKind, Target};
 use crate::decide::bucket::{Salt, Share};
 
 /// Who asks.
@@ -194,8 +194,7 @@ impl CompiledFlag {
             CompiledRule::Percentage(share) => (self.reached(*share, context), RuleKind::Percentage),
             CompiledRule::User(ids) => (context.user.is_some_and(|id| ids.contain(id)), RuleKind::User),
             CompiledRule::Group(names) => {
-                let any = |groups: &str| groups.split(',').any(|group| names.contain(group.trim()));
-                (context.groups.is_some_and(any), RuleKind::Group)
+                (context.groups.is_some_and(|groups| names.contain_one_of(groups)), RuleKind::Group)
             }
             CompiledRule::Environment(names) => {
                 (names.contain(context.environment.unwrap_or(&self.home)), RuleKind::Environment)
@@ -233,6 +232,33 @@ impl CompiledRule {
     }
 }
 
+/// Users that are named one by one or by group: `include` and `exclude` of a deployment.
+#[derive(Clone, Debug)]
+pub struct Chosen {
+    users: Texts,
+    groups: Texts,
+}
+
+impl Chosen {
+    /// Compiles `user` and `group` rules; others choose nobody.
+    pub fn new(rules: &[Rule]) -> Self {
+        let users = rules.iter().filter_map(|rule| match &rule.target {
+            Target::User(ids) => Some(ids.clone()),
+            _ => None,
+        });
+        let groups = rules.iter().filter_map(|rule| match &rule.target {
+            Target::Group(names) => Some(names.clone()),
+            _ => None,
+        });
+        Self { users: Texts::of(users), groups: Texts::of(groups) }
+    }
+
+    /// Whether somebody is one of them.
+    pub fn has(&self, user: Option<&str>, groups: Option<&str>) -> bool {
+        user.is_some_and(|id| self.users.contain(id)) || groups.is_some_and(|groups| self.groups.contain_one_of(groups))
+    }
+}
+
 /// A sorted set of texts: small ones are searched faster than hashed.
 #[derive(Clone, Debug)]
 struct Texts(Box<[Box<str>]>);
@@ -244,6 +270,11 @@ impl Texts {
         texts.sort_unstable();
         texts.dedup();
         Self(texts.into_boxed_slice())
+    }
+
+    /// Whether one of these, comma separated, is in it.
+    fn contain_one_of(&self, texts: &str) -> bool {
+        !self.0.is_empty() && texts.split(',').any(|text| self.contain(text.trim()))
     }
 
     fn contain(&self, text: &str) -> bool {

@@ -7,5 +7,5 @@
 mod evaluate;
 mod model;
 
-pub use evaluate::{CompiledFlag, Context, EnvironmentRules, Evaluation, ForcedValue, Reason};
+pub use evaluate::{Chosen, CompiledFlag, Context, EnvironmentRules, Evaluation, ForcedValue, Reason};
 pub use model::{Flag, FlagName, FlagNameError, OneOrMany, Rule, RuleKind, Target};

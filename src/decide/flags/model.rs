@@ -125,6 +125,13 @@ impl From<Target> for Rule {
     }
 }
 
+impl Rule {
+    /// A rule with nothing that Serin does not know.
+    pub fn new(target: Target) -> Self {
+        Self { target, extra: Map::new() }
+    }
+}
+
 /// A rule's type and value.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", content = "value", rename_all = "lowercase")]

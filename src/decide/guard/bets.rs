@@ -3,6 +3,8 @@
 //! Starts at 1; under the null its expectation never grows. Money that flows in
 //! late meets a fault that begins late with fresh stakes.
 
+use serde::{Deserialize, Serialize};
+
 /// The part of the capital that is bet from the start.
 const UPFRONT: f64 = 0.5;
 /// Event `n` moves `RATE / (n + DELAY)` of the cash into the bets.
@@ -10,6 +12,14 @@ const RATE: f64 = 0.5;
 const DELAY: f64 = 8.0;
 /// A stake below this has lost for good; subnormal numbers would be slow.
 const LOST: f64 = 1e-290;
+
+/// What bets have to remember over a restart.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct BetsMemory {
+    events: u32,
+    cash: f64,
+    stakes: Vec<f64>,
+}
 
 #[derive(Clone, Debug)]
 pub(super) struct Bets<const SIDES: usize> {
@@ -27,6 +37,19 @@ impl<const SIDES: usize> Bets<SIDES> {
         let mut stakes = [0.0; SIDES];
         stakes[..sides].fill(UPFRONT / sides as f64);
         Self { events: 0, cash: 1.0 - UPFRONT, stakes, sides }
+    }
+
+    pub(super) fn memory(&self) -> BetsMemory {
+        BetsMemory { events: self.events, cash: self.cash, stakes: self.stakes[..self.sides].to_vec() }
+    }
+
+    /// `None` where there are other sides than `sides`, or numbers that no bet has.
+    pub(super) fn recall(sides: usize, memory: &BetsMemory) -> Option<Self> {
+        let money = |amount: &f64| amount.is_finite() && *amount >= 0.0;
+        let mut bets = Self { events: memory.events, cash: memory.cash, ..Self::new(sides) };
+        let fits = memory.stakes.len() == sides && memory.stakes.iter().all(money) && money(&memory.cash);
+        bets.stakes[..sides].copy_from_slice(memory.stakes.get(..sides)?);
+        fits.then_some(bets)
     }
 
     /// One event: each stake is multiplied by what its bet pays.

@@ -1,9 +1,11 @@
 //! Does an event fall on canary users more often than the draw of the buckets explains?
 
-use super::bets::{Bets, weight};
+use serde::{Deserialize, Serialize};
+
+use super::bets::{Bets, BetsMemory, weight};
 use super::plan::Alpha;
 use super::safety::SAFE;
-use super::window::{BucketSet, Window};
+use super::window::{BucketSet, Window, WindowMemory};
 use crate::decide::bucket::{Bucket, Share};
 
 /// The bets: the canary's odds of an event, as multiples of stable's.
@@ -26,6 +28,42 @@ pub struct Comparison {
     canary: u32,
     norms: [f64; RATIOS.len()],
     fired: bool,
+}
+
+/// What a comparison has to remember over a restart.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct ComparisonMemory {
+    number: u32,
+    window: WindowMemory,
+    bets: BetsMemory,
+    canary: u32,
+    norms: Vec<f64>,
+    fired: bool,
+}
+
+impl Comparison {
+    pub(super) fn memory(&self) -> ComparisonMemory {
+        ComparisonMemory {
+            number: self.number,
+            window: self.window.memory(),
+            bets: self.bets.memory(),
+            canary: self.canary,
+            norms: self.norms.to_vec(),
+            fired: self.fired,
+        }
+    }
+
+    pub(super) fn recall(alpha: Alpha, memory: ComparisonMemory) -> Option<Self> {
+        Some(Self {
+            alpha,
+            number: memory.number.max(1),
+            bets: Bets::recall(ODDS.len(), &memory.bets)?,
+            window: Window::recall(memory.window),
+            canary: memory.canary,
+            norms: memory.norms.try_into().ok()?,
+            fired: memory.fired,
+        })
+    }
 }
 
 impl Comparison {

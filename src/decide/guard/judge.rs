@@ -3,8 +3,10 @@
 //! Owns: the comparison, the limit, the stage's rule, the verdict. A verdict
 //! stays: later good numbers or a new stage never undo it.
 
-use super::comparison::Comparison;
-use super::limit::Limit;
+use serde::{Deserialize, Serialize};
+
+use super::comparison::{Comparison, ComparisonMemory};
+use super::limit::{Limit, LimitMemory};
 use super::plan::{Enforcement, GuardPlan, Rate, RateRule};
 use super::window::BucketSet;
 use crate::decide::bucket::{Bucket, Share};
@@ -43,7 +45,8 @@ pub struct ErrorReport {
 }
 
 /// Why a deployment failed.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "rule", rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum Breach {
     /// The guide's rule: enough requests, too many errors among them.
     ErrorRate {
@@ -64,6 +67,7 @@ pub enum Breach {
         limit: Rate,
     },
     /// Errors fall on canary users more often than chance explains.
+    #[serde(rename = "errors")]
     Comparison {
         /// What a bet of 1 became.
         evidence: f64,
@@ -273,6 +277,43 @@ impl Judge {
     }
 }
 
+/// What a judge has to remember over a restart.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct JudgeMemory {
+    epoch: u32,
+    comparison: ComparisonMemory,
+    limit: LimitMemory,
+    watched: u64,
+    verdict: Option<Breach>,
+}
+
+impl Judge {
+    /// What it has to remember.
+    pub fn memory(&self) -> JudgeMemory {
+        JudgeMemory {
+            epoch: self.epoch,
+            comparison: self.comparison.memory(),
+            limit: self.limit.memory(),
+            watched: self.watched,
+            verdict: self.verdict,
+        }
+    }
+
+    /// A judge that remembers; `None` where that is no memory of such a judge.
+    pub fn recall(plan: GuardPlan, rule: StageRule, memory: JudgeMemory) -> Option<Self> {
+        Some(Self {
+            comparison: Comparison::recall(plan.comparison_alpha(), memory.comparison)?,
+            limit: Limit::recall(rule.max_error_rate, plan.limit_alpha(), memory.limit)?,
+            epoch: memory.epoch,
+            watched: memory.watched,
+            verdict: memory.verdict,
+            plan,
+            rule,
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::plan::Alpha;
@@ -370,6 +411,28 @@ mod tests {
             assert_eq!(judge.error(canary_error(bucket), counts(50, 2)), None);
         }
         assert_eq!(judge.sign(), Sign::Proven);
+    }
+
+    #[test]
+    fn a_judge_that_remembers_decides_like_one_that_never_slept() {
+        let memory = |judge: &Judge| {
+            let text = serde_json::to_string(&judge.memory()).unwrap();
+            let memory = serde_json::from_str(&text).unwrap();
+            Judge::recall(judge.plan(), judge.rule(), memory).unwrap()
+        };
+        for rule in [stage(), StageRule { min_requests: 0, ..stage() }] {
+            let mut awake = Judge::new(plan(), rule, 1);
+            let mut slept = Judge::new(plan(), rule, 1);
+            for n in 1..60_u16 {
+                // Some on stable, some users twice.
+                let report = canary_error((n / 2) * 700 % 9_000);
+                let counts = counts(u64::from(n) * 9, u64::from(n) / 4);
+                assert_eq!(awake.error(report, counts), slept.error(report, counts), "event {n}");
+                slept = memory(&slept);
+                assert_eq!(awake.comparison().evidence().to_bits(), slept.comparison().evidence().to_bits());
+                assert_eq!(awake.limit().evidence().to_bits(), slept.limit().evidence().to_bits());
+            }
+        }
     }
 
     #[test]

@@ -5,9 +5,11 @@
 //! sessions. It rests on a model, as there is nothing to compare with: that
 //! users come in mixed order.
 
-use super::bets::{Bets, weight};
+use serde::{Deserialize, Serialize};
+
+use super::bets::{Bets, BetsMemory, weight};
 use super::plan::{Alpha, Rate};
-use super::window::{BucketSet, Window};
+use super::window::{BucketSet, Window, WindowMemory};
 use crate::decide::bucket::Bucket;
 
 /// The bets: error rates as multiples of the limit.
@@ -28,6 +30,39 @@ pub struct Limit {
     bets: Bets<{ WORSE.len() }>,
     successes: u64,
     fired: bool,
+}
+
+/// What a limit has to remember over a restart.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct LimitMemory {
+    number: u32,
+    window: WindowMemory,
+    bets: BetsMemory,
+    successes: u64,
+    fired: bool,
+}
+
+impl Limit {
+    pub(super) fn memory(&self) -> LimitMemory {
+        LimitMemory {
+            number: self.number,
+            window: self.window.memory(),
+            bets: self.bets.memory(),
+            successes: self.successes,
+            fired: self.fired,
+        }
+    }
+
+    pub(super) fn recall(limit: Rate, alpha: Alpha, memory: LimitMemory) -> Option<Self> {
+        let new = Self::new(limit, alpha, memory.number.max(1));
+        Some(Self {
+            bets: Bets::recall(new.sides.max(1), &memory.bets)?,
+            window: Window::recall(memory.window),
+            successes: memory.successes,
+            fired: memory.fired,
+            ..new
+        })
+    }
 }
 
 impl Limit {

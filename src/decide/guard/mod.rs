@@ -26,7 +26,7 @@ mod safety;
 mod window;
 
 pub use comparison::{Comparison, ODDS, RATIOS};
-pub use judge::{Breach, ErrorReport, Judge, Sign, StageCounts, StageRule};
+pub use judge::{Breach, ErrorReport, Judge, JudgeMemory, Sign, StageCounts, StageRule};
 pub use limit::Limit;
 pub use plan::{Alpha, Enforcement, GuardPlan, Rate, RateError, RateRule};
 pub use safety::{SAFE, safety, upper_rate};

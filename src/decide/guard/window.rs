@@ -1,5 +1,9 @@
 //! A window: a span in which each bucket counts at most once.
 
+use std::fmt::Write as _;
+
+use serde::{Deserialize, Serialize};
+
 use crate::decide::bucket::{BUCKETS, Bucket, Share};
 
 const WORDS: usize = (BUCKETS as usize).div_ceil(64);
@@ -46,6 +50,10 @@ impl BucketSet {
         new
     }
 
+    fn count(&self) -> u32 {
+        self.0.iter().map(|word| word.count_ones()).sum()
+    }
+
     fn count_below(&self, share: Share) -> u32 {
         let below = usize::from(share.basis_points());
         let whole: u32 = self.0[..below / 64].iter().map(|word| word.count_ones()).sum();
@@ -54,6 +62,40 @@ impl BucketSet {
             rest => whole + (self.0[below / 64] & ((1 << rest) - 1)).count_ones(),
         }
     }
+}
+
+/// As hexadecimal digits, 16 a word.
+impl Serialize for BucketSet {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut text = String::with_capacity(WORDS * 16);
+        for word in self.0.iter() {
+            // Writing to a string cannot fail.
+            let _ = write!(text, "{word:016x}");
+        }
+        serializer.serialize_str(&text)
+    }
+}
+
+impl<'de> Deserialize<'de> for BucketSet {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let mut set = Self::empty();
+        if text.len() != WORDS * 16 || !text.is_ascii() {
+            return Err(serde::de::Error::custom("a set of buckets has 16 digits a word"));
+        }
+        for (index, word) in set.0.iter_mut().enumerate() {
+            let digits = &text[index * 16..(index + 1) * 16];
+            *word = u64::from_str_radix(digits, 16).map_err(serde::de::Error::custom)?;
+        }
+        Ok(set)
+    }
+}
+
+/// What a window has to remember over a restart.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct WindowMemory {
+    used: BucketSet,
+    again: BucketSet,
 }
 
 /// Which buckets have had an event, and which came again.
@@ -70,6 +112,15 @@ pub(super) struct Window {
 impl Window {
     pub(super) fn new() -> Self {
         Self { used: BucketSet::empty(), again: BucketSet::empty(), count: 0, repeats: 0, below: (Share::NOBODY, 0) }
+    }
+
+    pub(super) fn memory(&self) -> WindowMemory {
+        WindowMemory { used: self.used.clone(), again: self.again.clone() }
+    }
+
+    pub(super) fn recall(memory: WindowMemory) -> Self {
+        let WindowMemory { used, again } = memory;
+        Self { count: used.count(), repeats: again.count(), used, again, below: (Share::NOBODY, 0) }
     }
 
     /// True for the first event of a bucket.

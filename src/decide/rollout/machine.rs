@@ -4,6 +4,9 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
+use super::conduct::{Conduct, OnComplete, OnFail, OnInsufficient};
 use super::stage::{Stage, Stages};
 use crate::decide::bucket::Share;
 use crate::decide::guard::{Breach, StageCounts, StageRule};
@@ -16,6 +19,8 @@ pub struct Plan {
     pub stages: Stages,
     /// The watch after 100 %, with the old pool as the way back.
     pub bake: Duration,
+    /// What it does where the stages alone do not say.
+    pub conduct: Conduct,
 }
 
 /// Where in its plan a deployment is.
@@ -25,6 +30,8 @@ pub enum Phase {
     Stage(usize),
     /// All users are on the canary; the old pool is the way back.
     Bake,
+    /// All users are on the canary until the old pool runs the new version too.
+    Return,
 }
 
 /// How long a phase has lasted; a pause stops it.
@@ -63,24 +70,79 @@ impl Clock {
     fn paused(self, now: Moment) -> Self {
         Self::stopped(self.elapsed(now))
     }
+}
 
-    /// A clock at zero that runs if this one does.
-    fn restarted(self, now: Moment) -> Self {
-        Self { elapsed: Duration::ZERO, running_since: self.running_since.map(|_| now) }
+/// Why a deployment stands still.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Pause {
+    /// Somebody said so.
+    Operator,
+    /// The duration was over and `minRequests` were not there.
+    Insufficient,
+    /// The stage lasted `maxDuration`.
+    TooLong,
+    /// Proven bad, and `onFail` says to wait for a person.
+    Failed(Breach),
+}
+
+impl Pause {
+    /// One word for records and people.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Operator => "operator",
+            Self::Insufficient => "insufficient",
+            Self::TooLong => "tooLong",
+            Self::Failed(_) => "failed",
+        }
+    }
+}
+
+/// A deployment under way.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Active {
+    /// Where it is.
+    pub phase: Phase,
+    /// How long it has been there; it stands while there is a pause.
+    pub clock: Clock,
+    /// Why it stands still.
+    pub pause: Option<Pause>,
+    /// Somebody resumed it after it had paused by itself: in this phase it does not again.
+    pub waived: bool,
+}
+
+impl Active {
+    /// A phase that begins now.
+    pub const fn begun(phase: Phase, now: Moment) -> Self {
+        Self { phase, clock: Clock::started(now), pause: None, waived: false }
+    }
+
+    fn paused(self, why: Pause, now: Moment) -> Self {
+        Self { clock: self.clock.paused(now), pause: Some(why), ..self }
+    }
+
+    fn resumed(self, now: Moment) -> Self {
+        let waived = self.waived || matches!(self.pause, Some(Pause::Insufficient | Pause::TooLong));
+        Self { clock: self.clock.resumed(now), pause: None, waived, ..self }
+    }
+
+    /// The next phase; an operator's pause lasts.
+    fn moved(self, phase: Phase, now: Moment) -> Self {
+        match self.pause {
+            Some(Pause::Operator) => {
+                Self { phase, clock: Clock::stopped(Duration::ZERO), pause: self.pause, waived: false }
+            }
+            _ => Self::begun(phase, now),
+        }
     }
 }
 
 /// The state of a deployment.
 #[derive(Clone, Debug, PartialEq)]
 pub enum State {
-    /// In a phase; paused where its clock stands.
-    Active {
-        /// Which one.
-        phase: Phase,
-        /// How long.
-        clock: Clock,
-    },
-    /// The pools have swapped roles.
+    /// Under way.
+    Active(Active),
+    /// The new version is stable.
     Completed,
     /// Everybody is back on stable.
     RolledBack {
@@ -94,19 +156,19 @@ pub enum State {
 impl State {
     /// The first stage begins.
     pub const fn started(now: Moment) -> Self {
-        Self::Active { phase: Phase::Stage(0), clock: Clock::started(now) }
+        Self::Active(Active::begun(Phase::Stage(0), now))
     }
 
     /// Whether nothing will happen any more.
     pub const fn ended(&self) -> bool {
-        !matches!(self, Self::Active { .. })
+        !matches!(self, Self::Active(_))
     }
 
     /// Its name in the guide's words.
     pub const fn status(&self) -> &'static str {
         match self {
-            Self::Active { clock, .. } if !clock.runs() => "paused",
-            Self::Active { .. } => "in_progress",
+            Self::Active(Active { pause: Some(_), .. }) => "paused",
+            Self::Active(_) => "in_progress",
             Self::Completed => "completed",
             Self::RolledBack { .. } => "rolled_back",
         }
@@ -118,6 +180,13 @@ impl State {
 pub enum Cause {
     /// A rule or guard proved it bad.
     Breach(Breach),
+    /// A stage was over without enough requests, and `onInsufficient` says so.
+    Insufficient {
+        /// What came.
+        requests: u64,
+        /// What was asked.
+        needed: u64,
+    },
     /// Somebody said so.
     Operator(String),
     /// Another version was started.
@@ -131,6 +200,7 @@ impl Cause {
     pub const fn rule(&self) -> &'static str {
         match self {
             Self::Breach(breach) => breach.rule(),
+            Self::Insufficient { .. } => "insufficient",
             Self::Operator(_) => "operator",
             Self::Superseded => "superseded",
             Self::PoolRemoved => "poolRemoved",
@@ -142,6 +212,9 @@ impl std::fmt::Display for Cause {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Breach(breach) => breach.fmt(f),
+            Self::Insufficient { requests, needed } => {
+                write!(f, "{requests} canary requests came in the stage's time, {needed} are needed")
+            }
             Self::Operator(reason) => f.write_str(reason),
             Self::Superseded => f.write_str("Superseded by new deployment"),
             Self::PoolRemoved => f.write_str("pool removed"),
@@ -149,16 +222,18 @@ impl std::fmt::Display for Cause {
     }
 }
 
-/// What the shell read off the ledgers.
+/// What the shell reads before it lets time pass.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Readings {
-    /// The canary's counts of this phase.
+    /// The canary's counts in this phase.
     pub counts: StageCounts,
-    /// Whether a canary request that nobody would wait for any more is in flight.
+    /// A canary request has waited longer than a user would.
     pub overdue: bool,
+    /// The canary's error rate is shown to be below the stage's limit, and nothing speaks against it.
+    pub safe: bool,
 }
 
-/// What happens to a deployment.
+/// What may happen to a deployment.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
     /// Time has passed.
@@ -171,10 +246,15 @@ pub enum Event {
     Pause,
     /// The stage's clock goes on.
     Resume,
-    /// Complete now.
-    Promote,
+    /// Complete now; by force also what has failed.
+    Promote {
+        /// Against a verdict.
+        force: bool,
+    },
     /// Everybody back to stable.
     Rollback(Cause),
+    /// The old pool runs the new version: traffic goes back there.
+    Return,
 }
 
 /// The verbs of an operator.
@@ -190,6 +270,8 @@ pub enum Verb {
     Promote,
     /// Back to stable.
     Rollback,
+    /// Back to the old pool, with the new version.
+    Return,
 }
 
 impl Verb {
@@ -201,6 +283,7 @@ impl Verb {
             Self::Resume => "resume",
             Self::Promote => "promote",
             Self::Rollback => "rollback",
+            Self::Return => "return",
         }
     }
 }
@@ -216,10 +299,14 @@ pub enum Effect {
         /// What it asks of the canary.
         rule: StageRule,
     },
+    /// Turn the dial to everybody whatever the verdict: a person has overruled it.
+    Overrule,
     /// Close the dial: share 0 for good.
     Close,
     /// The pools swap roles.
     SwapRoles,
+    /// The pools keep their roles: the old one runs the new version.
+    KeepRoles,
     /// Write the state.
     Persist,
     /// Tell those who listen, and the deployment's own timeline.
@@ -227,17 +314,19 @@ pub enum Effect {
 }
 
 /// What a timeline tells.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Milestone {
     /// A stage began.
     Stage(usize),
     /// The bake began.
     Baking,
+    /// Waiting for the old pool.
+    Returning,
     /// The clock was stopped.
-    Paused,
+    Paused(Pause),
     /// The clock goes on.
     Resumed,
-    /// The pools have swapped roles.
+    /// The new version is stable.
     Completed,
     /// Everybody is back on stable.
     RolledBack,
@@ -267,36 +356,49 @@ pub struct Step {
 /// # Errors
 /// A verb that makes no sense in this state.
 pub fn step(plan: &Plan, state: &State, event: Event, now: Moment) -> Result<Step, Refused> {
-    let (phase, clock) = match state {
-        State::Active { phase, clock } => (*phase, *clock),
+    let active = match state {
+        State::Active(active) => *active,
         ended => return after_the_end(ended, &event),
     };
+    let failed = matches!(active.pause, Some(Pause::Failed(_)));
     Ok(match event {
-        Event::Breach(breach) => rolled_back(phase, Cause::Breach(breach)),
-        Event::Rollback(cause) => rolled_back(phase, cause),
-        Event::Tick(readings) if clock.runs() && ends_well(plan, phase, clock.elapsed(now), readings) => {
-            next(plan, phase, clock, now)
-        }
-        Event::Tick(_) => Step { state: state.clone(), effects: Vec::new() },
-        Event::Advance if phase == Phase::Bake => {
+        Event::Breach(breach) => breached(plan, active, breach, now),
+        Event::Rollback(cause) => rolled_back(active.phase, cause),
+        Event::Tick(readings) => tick(plan, active, readings, now),
+        Event::Advance if failed => return Err(refused(Verb::Advance, FAILED)),
+        Event::Advance if active.phase == Phase::Bake => {
             return Err(refused(Verb::Advance, "in its bake, which ends by itself; promote completes it now"));
         }
-        Event::Advance => next(plan, phase, clock, now),
-        Event::Promote => promoted(plan, phase),
-        Event::Pause if !clock.runs() => return Err(refused(Verb::Pause, "paused already")),
-        Event::Pause => timed(phase, clock.paused(now), Milestone::Paused),
-        Event::Resume if clock.runs() => return Err(refused(Verb::Resume, "not paused")),
-        Event::Resume => timed(phase, clock.resumed(now), Milestone::Resumed),
+        Event::Advance if active.phase == Phase::Return => {
+            return Err(refused(Verb::Advance, "waiting for its old pool; return or promote completes it now"));
+        }
+        Event::Advance => next(plan, active, now),
+        Event::Promote { force: false } if failed => return Err(refused(Verb::Promote, FAILED)),
+        Event::Promote { .. } => promoted(plan, active, now),
+        Event::Pause if active.pause.is_some() => return Err(refused(Verb::Pause, "paused already")),
+        Event::Pause => told(active.paused(Pause::Operator, now), Milestone::Paused(Pause::Operator)),
+        Event::Resume if failed => return Err(refused(Verb::Resume, FAILED)),
+        Event::Resume if active.pause.is_none() => return Err(refused(Verb::Resume, "not paused")),
+        Event::Resume => told(active.resumed(now), Milestone::Resumed),
+        Event::Return if active.phase == Phase::Return => returned(),
+        Event::Return => return Err(refused(Verb::Return, "not waiting for its old pool (onComplete: return)")),
     })
 }
 
-/// When time alone could end the phase; `None` where no time can.
+const FAILED: &str = "paused because it failed: roll it back, retry it, or promote it by force";
+
+/// When time alone could change something; `None` where no time can.
 pub fn due(plan: &Plan, state: &State, now: Moment) -> Option<Moment> {
-    match state {
-        State::Active { phase, clock } if clock.runs() => {
-            Some(now + length(plan, *phase).saturating_sub(clock.elapsed(now)))
-        }
-        _ => None,
+    let State::Active(active) = state else { return None };
+    if active.pause.is_some() || active.phase == Phase::Return {
+        return None;
+    }
+    let left = |until: Duration| now + until.saturating_sub(active.clock.elapsed(now));
+    match stage(plan, active.phase) {
+        Some(stage) if stage.hold => None,
+        Some(stage) if plan.conduct.promote_early && stage.share.splits() => Some(now),
+        Some(stage) => Some(left(stage.duration)),
+        None => Some(left(plan.bake)),
     }
 }
 
@@ -310,7 +412,8 @@ fn after_the_end(state: &State, event: &Event) -> Result<Step, Refused> {
         Event::Advance => Err(refused(Verb::Advance, why)),
         Event::Pause => Err(refused(Verb::Pause, why)),
         Event::Resume => Err(refused(Verb::Resume, why)),
-        Event::Promote => Err(refused(Verb::Promote, why)),
+        Event::Promote { .. } => Err(refused(Verb::Promote, why)),
+        Event::Return => Err(refused(Verb::Return, why)),
     }
 }
 
@@ -318,39 +421,80 @@ fn refused(verb: Verb, why: &'static str) -> Refused {
     Refused { verb, why }
 }
 
+fn unchanged(active: Active) -> Step {
+    Step { state: State::Active(active), effects: Vec::new() }
+}
+
+fn breached(plan: &Plan, active: Active, breach: Breach, now: Moment) -> Step {
+    if plan.conduct.on_fail == OnFail::Rollback {
+        return rolled_back(active.phase, Cause::Breach(breach));
+    }
+    // What a person has overruled is not paused once more.
+    if matches!(active.pause, Some(Pause::Failed(_))) || active.phase == Phase::Return {
+        return unchanged(active);
+    }
+    let why = Pause::Failed(breach);
+    let active = if active.pause.is_some() { Active { pause: Some(why), ..active } } else { active.paused(why, now) };
+    told(active, Milestone::Paused(why))
+}
+
+fn tick(plan: &Plan, active: Active, readings: Readings, now: Moment) -> Step {
+    if active.pause.is_some() || active.phase == Phase::Return {
+        return unchanged(active);
+    }
+    let elapsed = active.clock.elapsed(now);
+    if ends_well(plan, active.phase, elapsed, readings) {
+        return next(plan, active, now);
+    }
+    let Some(stage) = stage(plan, active.phase).filter(|stage| !stage.hold && !active.waived) else {
+        return unchanged(active);
+    };
+    let insufficient = elapsed >= stage.duration && readings.counts.requests < stage.min_requests;
+    let why = match plan.conduct.on_insufficient {
+        OnInsufficient::Rollback if insufficient => {
+            let cause = Cause::Insufficient { requests: readings.counts.requests, needed: stage.min_requests };
+            return rolled_back(active.phase, cause);
+        }
+        OnInsufficient::Pause if insufficient => Pause::Insufficient,
+        _ if elapsed >= plan.conduct.max_duration => Pause::TooLong,
+        _ => return unchanged(active),
+    };
+    told(active.paused(why, now), Milestone::Paused(why))
+}
+
 /// The bake is the watch after the last stage: only a verdict or time ends it.
 fn ends_well(plan: &Plan, phase: Phase, elapsed: Duration, readings: Readings) -> bool {
-    let time = elapsed >= length(plan, phase) && !readings.overdue;
+    let Some(stage) = stage(plan, phase) else {
+        return elapsed >= plan.bake && !readings.overdue;
+    };
+    let early = plan.conduct.promote_early && readings.safe;
     let counts = readings.counts;
-    time && stage(plan, phase).is_none_or(|stage| {
-        counts.requests >= stage.min_requests
-            && counts.errors as f64 <= stage.max_error_rate.get() * counts.requests as f64
-    })
+    !stage.hold
+        && (elapsed >= stage.duration || early)
+        && !readings.overdue
+        && counts.requests >= stage.min_requests
+        && counts.errors as f64 <= stage.max_error_rate.get() * counts.requests as f64
 }
 
 fn stage(plan: &Plan, phase: Phase) -> Option<&Stage> {
     match phase {
         Phase::Stage(index) => plan.stages.as_slice().get(index),
-        Phase::Bake => None,
+        Phase::Bake | Phase::Return => None,
     }
 }
 
-fn length(plan: &Plan, phase: Phase) -> Duration {
-    stage(plan, phase).map_or(plan.bake, |stage| stage.duration)
-}
-
-fn next(plan: &Plan, phase: Phase, clock: Clock, now: Moment) -> Step {
-    let following = match phase {
+fn next(plan: &Plan, active: Active, now: Moment) -> Step {
+    let following = match active.phase {
         Phase::Stage(index) if index + 1 < plan.stages.as_slice().len() => Phase::Stage(index + 1),
         Phase::Stage(_) if !plan.bake.is_zero() => Phase::Bake,
-        _ => return completed(),
+        _ => return completed(plan, now),
     };
     let (share, rule, milestone) = match (following, stage(plan, following)) {
         (Phase::Stage(index), Some(stage)) => (stage.share, stage.rule(), Milestone::Stage(index)),
         _ => (Share::EVERYBODY, bake_rule(plan), Milestone::Baking),
     };
     Step {
-        state: State::Active { phase: following, clock: clock.restarted(now) },
+        state: State::Active(active.moved(following, now)),
         effects: vec![Effect::Turn { share, rule }, Effect::Persist, Effect::Tell(milestone)],
     }
 }
@@ -360,17 +504,35 @@ fn bake_rule(plan: &Plan) -> StageRule {
     StageRule { min_requests: 0, ..plan.stages.last().rule() }
 }
 
-fn promoted(plan: &Plan, phase: Phase) -> Step {
-    let mut step = completed();
-    if phase != Phase::Bake {
-        // Users reach the new pool before the roles change, so that nobody changes pools twice.
+/// Users reach the new pool before the roles change, so that nobody changes pools twice.
+fn promoted(plan: &Plan, active: Active, now: Moment) -> Step {
+    if active.phase == Phase::Return {
+        // It stays where it is: the old pool is not waited for.
+        return swapped();
+    }
+    let mut step = completed(plan, now);
+    if matches!(active.pause, Some(Pause::Failed(_))) {
+        step.effects.insert(0, Effect::Overrule);
+    } else if active.phase != Phase::Bake {
         step.effects.insert(0, Effect::Turn { share: Share::EVERYBODY, rule: bake_rule(plan) });
     }
     step
 }
 
-fn completed() -> Step {
+fn completed(plan: &Plan, now: Moment) -> Step {
+    match plan.conduct.on_complete {
+        OnComplete::Promote => swapped(),
+        OnComplete::Return => told(Active::begun(Phase::Return, now), Milestone::Returning),
+    }
+}
+
+fn swapped() -> Step {
     let effects = vec![Effect::SwapRoles, Effect::Persist, Effect::Tell(Milestone::Completed)];
+    Step { state: State::Completed, effects }
+}
+
+fn returned() -> Step {
+    let effects = vec![Effect::Close, Effect::KeepRoles, Effect::Persist, Effect::Tell(Milestone::Completed)];
     Step { state: State::Completed, effects }
 }
 
@@ -379,9 +541,8 @@ fn rolled_back(phase: Phase, cause: Cause) -> Step {
     Step { state: State::RolledBack { phase, cause }, effects }
 }
 
-fn timed(phase: Phase, clock: Clock, milestone: Milestone) -> Step {
-    let effects = vec![Effect::Persist, Effect::Tell(milestone)];
-    Step { state: State::Active { phase, clock }, effects }
+fn told(active: Active, milestone: Milestone) -> Step {
+    Step { state: State::Active(active), effects: vec![Effect::Persist, Effect::Tell(milestone)] }
 }
 
 #[cfg(test)]
@@ -393,11 +554,11 @@ mod tests {
     const NOW: Moment = Moment::from_micros(1_000_000);
 
     fn plan() -> Plan {
-        Plan { stages: Stages::of_the_guide(), bake: Duration::from_secs(600) }
+        Plan { stages: Stages::of_the_guide(), bake: Duration::from_secs(600), conduct: Conduct::default() }
     }
 
     fn at(phase: Phase) -> State {
-        State::Active { phase, clock: Clock::started(NOW) }
+        State::Active(Active::begun(phase, NOW))
     }
 
     fn after(seconds: u64) -> Moment {
@@ -405,7 +566,7 @@ mod tests {
     }
 
     fn counts(requests: u64, errors: u64) -> Readings {
-        Readings { counts: StageCounts { requests, errors, watched: 0 }, overdue: false }
+        Readings { counts: StageCounts { requests, errors, watched: 0 }, ..Readings::default() }
     }
 
     fn tick(state: &State, seconds: u64, readings: Readings) -> State {
@@ -414,7 +575,7 @@ mod tests {
 
     fn phase(state: &State) -> Option<Phase> {
         match state {
-            State::Active { phase, .. } => Some(*phase),
+            State::Active(active) => Some(active.phase),
             _ => None,
         }
     }
@@ -474,7 +635,7 @@ mod tests {
 
     #[test]
     fn a_paused_deployment_still_rolls_back() {
-        let paused = State::Active { phase: Phase::Stage(1), clock: Clock::stopped(Duration::from_secs(5)) };
+        let paused = State::Active(Active::begun(Phase::Stage(1), NOW).paused(Pause::Operator, after(5)));
         let rollback = Event::Rollback(Cause::Operator("slow".into()));
         assert_eq!(step(&plan(), &paused, rollback, NOW).unwrap().state.status(), "rolled_back");
     }
@@ -488,7 +649,7 @@ mod tests {
             assert_eq!(phase(&state), Some(expected));
         }
         assert!(step(&plan, &state, Event::Advance, NOW).is_err());
-        assert_eq!(step(&plan, &state, Event::Promote, NOW).unwrap().state, State::Completed);
+        assert_eq!(step(&plan, &state, Event::Promote { force: false }, NOW).unwrap().state, State::Completed);
     }
 
     #[test]
@@ -511,7 +672,7 @@ mod tests {
         let gone = State::RolledBack { phase: Phase::Bake, cause: Cause::Superseded };
         let again = step(&plan(), &gone, Event::Rollback(Cause::Operator(String::new())), NOW).unwrap();
         assert_eq!((again.state, again.effects.len()), (gone.clone(), 0), "repeated: fine, nothing to do");
-        for verb in [Event::Advance, Event::Pause, Event::Resume, Event::Promote] {
+        for verb in [Event::Advance, Event::Pause, Event::Resume, Event::Promote { force: false }] {
             assert!(step(&plan(), &gone, verb.clone(), NOW).is_err());
             assert!(step(&plan(), &State::Completed, verb, NOW).is_err());
         }
@@ -524,7 +685,8 @@ mod tests {
             Just(Event::Advance),
             Just(Event::Pause),
             Just(Event::Resume),
-            Just(Event::Promote),
+            any::<bool>().prop_map(|force| Event::Promote { force }),
+            Just(Event::Return),
             Just(Event::Rollback(Cause::Operator("by hand".into()))),
         ]
     }
@@ -559,7 +721,7 @@ mod tests {
                 let event = if index % 2 == 0 { Event::Pause } else { Event::Resume };
                 state = step(&plan(), &state, event, after(seconds)).unwrap().state;
             }
-            let State::Active { clock, .. } = state else { panic!() };
+            let State::Active(Active { clock, .. }) = state else { panic!() };
             let ran: u64 = pauses.iter().step_by(2).sum();
             prop_assert_eq!(clock.elapsed(after(seconds)), Duration::from_secs(ran));
         }

@@ -5,10 +5,12 @@
 //! its arguments; `now` is one of them. `(state, event, now)` gives the next
 //! state and effects as data; the shell carries them out.
 
+mod conduct;
 mod machine;
 mod stage;
 
+pub use conduct::{Conduct, OnComplete, OnFail, OnInsufficient};
 pub use machine::{
-    Cause, Clock, Effect, Event, Milestone, Phase, Plan, Readings, Refused, State, Step, Verb, due, step,
+    Active, Cause, Clock, Effect, Event, Milestone, Pause, Phase, Plan, Readings, Refused, State, Step, Verb, due, step,
 };
-pub use stage::{Stage, Stages, StagesError, Strategy};
+pub use stage::{Stage, Stages, StagesError, Steps, Strategy};

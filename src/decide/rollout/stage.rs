@@ -17,8 +17,27 @@ const STAGES_MAX: usize = 100;
 pub enum Strategy {
     /// Through its stages.
     Canary,
+    /// In equal steps.
+    Rolling,
+    /// Nobody at first, then everybody, when somebody says so.
+    BlueGreen,
     /// To 100 % at once.
     Instant,
+}
+
+/// The steps of a rolling deployment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Steps {
+    /// How much the share grows.
+    pub step: Share,
+    /// How long each share is held.
+    pub interval: Duration,
+}
+
+impl Default for Steps {
+    fn default() -> Self {
+        Self { step: Share::clamped(10.0), interval: Duration::from_secs(60) }
+    }
 }
 
 /// One stage, in the guide's shape.
@@ -35,6 +54,9 @@ pub struct Stage {
     pub min_requests: u64,
     /// Errors per canary request above which the deployment fails.
     pub max_error_rate: Rate,
+    /// It ends by `advance` only, whatever time passes.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub hold: bool,
 }
 
 impl Stage {
@@ -89,7 +111,9 @@ impl Stages {
         }
         let mut before = Share::NOBODY;
         for (index, stage) in stages.iter().enumerate() {
-            if stage.share <= before {
+            // Nobody at first is only of use where somebody says when to go on.
+            let nobody_waits = index == 0 && stage.hold && stage.share == Share::NOBODY;
+            if stage.share <= before && !nobody_waits {
                 return Err(StagesError::NotGrowing { index, found: stage.share, before });
             }
             before = stage.share;
@@ -110,13 +134,46 @@ impl Stages {
             duration: Duration::from_secs(seconds),
             min_requests,
             max_error_rate: Rate::percent(errors),
+            hold: false,
         };
         Self([stage(10.0, 300, 100, 5), stage(50.0, 600, 500, 3), stage(100.0, 0, 0, 2)].into())
     }
 
+    /// What a strategy makes of these stages: `canary` goes through them, the others
+    /// take over how they judge.
+    pub fn for_strategy(&self, strategy: Strategy, steps: Steps) -> Self {
+        match strategy {
+            Strategy::Canary => self.clone(),
+            Strategy::Rolling => self.in_steps(steps),
+            Strategy::BlueGreen => {
+                let nobody = Stage { share: Share::NOBODY, hold: true, ..self.everybody() };
+                Self([nobody, self.everybody()].into())
+            }
+            Strategy::Instant => Self([self.everybody()].into()),
+        }
+    }
+
     /// Everybody at once, judged as these stages judge their last one.
-    pub fn at_once(&self) -> Self {
-        Self([Stage { duration: Duration::ZERO, min_requests: 0, ..*self.last() }].into())
+    fn everybody(&self) -> Stage {
+        Stage { duration: Duration::ZERO, min_requests: 0, hold: false, ..*self.last() }
+    }
+
+    /// Each step is judged as the stage that has its share; evidence takes the place of
+    /// `minRequests`, as steps are short.
+    fn in_steps(&self, Steps { step, interval }: Steps) -> Self {
+        let rate =
+            |share: Share| self.0.iter().find(|stage| stage.share >= share).unwrap_or(self.last()).max_error_rate;
+        let points = step.basis_points().max(1);
+        let shares = (1..=STAGES_MAX as u16).map(|n| points.saturating_mul(n)).take_while(|points| *points < 10_000);
+        let shares = shares.filter_map(Share::from_basis_points).chain([Share::EVERYBODY]);
+        let stage = |share: Share| Stage {
+            share,
+            duration: if share == Share::EVERYBODY { Duration::ZERO } else { interval },
+            min_requests: 0,
+            max_error_rate: rate(share),
+            hold: false,
+        };
+        Self(shares.map(stage).collect())
     }
 
     /// Its stages.

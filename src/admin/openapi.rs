@@ -1,0 +1,204 @@
+//! The API's description (OpenAPI 3.1), made from the table of operations.
+
+use axum::http::StatusCode;
+use serde_json::{Map, Value, json};
+
+use super::access::Access;
+use super::operations::{Answer, Operation, operations};
+
+/// Where it is.
+pub(super) const PATH: &str = "/api/openapi.json";
+const VERBS: [&str; 8] = ["advance", "pause", "resume", "promote", "rollback", "undo", "retry", "return"];
+
+/// The whole description.
+pub(super) fn document() -> Value {
+    let mut paths = Map::new();
+    for operation in operations() {
+        for (index, path) in operation.paths().into_iter().enumerate() {
+            let method = operation.method.as_str().to_lowercase();
+            let entry = paths.entry(path.clone()).or_insert_with(|| json!({}));
+            entry[method] = described(&operation, &path, index > 0);
+        }
+    }
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Serin admin API",
+            "version": env!("CARGO_PKG_VERSION"),
+            "description": "Flags, services and deployments of a running Serin. With one service the paths \
+                without services/{service} work too.",
+        },
+        "paths": paths,
+        "components": {
+            "schemas": schemas(),
+            "securitySchemes": { "token": { "type": "http", "scheme": "bearer" } },
+        },
+        "security": [{ "token": [] }, {}],
+    })
+}
+
+fn described(operation: &Operation, path: &str, short: bool) -> Value {
+    let id = if short { format!("{}OfTheOnlyService", operation.id) } else { operation.id.to_owned() };
+    let mut described = json!({
+        "operationId": id,
+        "summary": operation.summary,
+        "parameters": parameters(operation, path),
+        "responses": responses(operation, path),
+    });
+    if let Some(schema) = operation.body {
+        described["requestBody"] = json!({
+            "required": true,
+            "content": { "application/json": { "schema": reference(schema) } },
+        });
+    }
+    described
+}
+
+fn parameters(operation: &Operation, path: &str) -> Vec<Value> {
+    let names = path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
+    let in_path = names.map(|name| {
+        let schema =
+            if name == "verb" { json!({ "enum": VERBS }) } else { json!({ "type": "string", "minLength": 1 }) };
+        json!({ "name": name, "in": "path", "required": true, "schema": schema })
+    });
+    let in_query =
+        operation.query.iter().map(|name| json!({ "name": name, "in": "query", "schema": { "type": "string" } }));
+    let matching = (operation.refusals.contains(&412))
+        .then(|| json!({ "name": "If-Match", "in": "header", "schema": { "type": "string" } }));
+    in_path.chain(in_query).chain(matching).collect()
+}
+
+fn responses(operation: &Operation, path: &str) -> Value {
+    let mut responses = Map::new();
+    for status in operation.answers {
+        let content = match operation.answer {
+            Answer::Json(schema) => json!({ "application/json": { "schema": reference(schema) } }),
+            Answer::Text("text/plain") => json!({
+                "text/plain": { "schema": { "type": "string" } },
+                "application/openmetrics-text": { "schema": { "type": "string" } },
+            }),
+            Answer::Text(kind) => json!({ kind: { "schema": { "type": "string" } } }),
+        };
+        responses.insert(status.to_string(), json!({ "description": reason(*status), "content": content }));
+    }
+    let refusals: &[u16] = match operation.access {
+        Access::Open => &[421],
+        Access::Read if operation.body.is_none() => &[401, 403, 421, 503],
+        _ => &[400, 401, 403, 413, 415, 421, 503],
+    };
+    let of_path: &[u16] = if path.contains('{') || !operation.query.is_empty() { &[400] } else { &[] };
+    // Without its service's name a path is only there where there is one service.
+    for status in [refusals, of_path, operation.refusals].concat() {
+        let content = json!({ "application/problem+json": { "schema": reference("Problem") } });
+        responses.insert(status.to_string(), json!({ "description": reason(status), "content": content }));
+    }
+    Value::Object(responses)
+}
+
+fn reason(status: u16) -> &'static str {
+    StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason()).unwrap_or("")
+}
+
+fn reference(schema: &str) -> Value {
+    json!({ "$ref": format!("#/components/schemas/{schema}") })
+}
+
+fn list(of: &str) -> Value {
+    json!({ "type": "array", "items": reference(of) })
+}
+
+fn object(required: &[&str], properties: &Value) -> Value {
+    json!({ "type": "object", "required": required, "properties": properties })
+}
+
+fn schemas() -> Value {
+    let text = || json!({ "type": "string" });
+    let count = || json!({ "type": "integer", "minimum": 0 });
+    let percent = || json!({ "type": "number", "minimum": 0, "maximum": 100 });
+    let rate = || json!({ "type": "number", "minimum": 0, "maximum": 1 });
+    let seconds = || json!({ "oneOf": [{ "type": "number", "minimum": 0 }, { "type": "string" }] });
+    let maybe = |kind: &str| json!({ "type": [kind, "null"] });
+    let texts = || json!({ "oneOf": [{ "type": "string" }, { "type": "array", "items": { "type": "string" } }] });
+    json!({
+        "Problem": object(&["status", "code", "detail"], &json!({
+            "title": text(), "status": count(), "code": text(), "detail": text(), "field": text() })),
+        "Rule": object(&["type", "value"], &json!({
+            "type": { "enum": ["percentage", "user", "group", "environment"] },
+            "value": { "oneOf": [percent(), texts()] } })),
+        "FlagFields": { "type": "object", "properties": {
+            "description": text(), "enabled": { "type": "boolean" }, "rolloutPercentage": percent(),
+            "rules": list("Rule") } },
+        "Flag": object(&["name", "enabled", "rolloutPercentage", "rules", "createdAt", "updatedAt"], &json!({
+            "name": text(), "description": text(), "enabled": { "type": "boolean" },
+            "rolloutPercentage": percent(), "rules": list("Rule"), "createdAt": text(), "updatedAt": text() })),
+        "Flags": object(&["flags", "version"], &json!({ "flags": list("Flag"), "version": count() })),
+        "Evaluate": object(&[], &json!({ "context": object(&[], &json!({
+            "userId": maybe("string"), "sessionId": maybe("string"), "groupId": maybe("string"),
+            "environment": maybe("string") })) })),
+        "Evaluation": object(&["flagName", "enabled", "reason"], &json!({
+            "flagName": text(), "enabled": { "type": "boolean" },
+            "reason": { "enum": ["default", "override", "disabled", "rule", "percentage"] },
+            "ruleMatched": { "enum": ["percentage", "user", "group", "environment"] } })),
+        "Reload": { "type": "object", "additionalProperties": false,
+            "properties": { "discard": { "type": "boolean" } } },
+        "Stage": object(&["percentage", "duration", "minRequests", "maxErrorRate"], &json!({
+            "percentage": percent(), "duration": seconds(), "minRequests": count(), "maxErrorRate": rate(),
+            "hold": { "type": "boolean" } })),
+        "Guard": object(&["falseRollback", "errors", "rate"], &json!({
+            "falseRollback": { "type": "number", "exclusiveMinimum": 0, "maximum": 0.5 },
+            "errors": { "enum": ["enforce", "observe", "off"] }, "rate": { "enum": ["plain", "evidence"] } })),
+        "Start": { "type": "object", "required": ["version"], "additionalProperties": false, "properties": {
+            "version": { "type": "string", "pattern": "^[!-~]{1,128}$" },
+            "strategy": { "enum": ["canary", "rolling", "blue-green", "instant"] }, "stages": list("Stage"),
+            "step": percent(), "interval": seconds(), "pool": text(), "bake": seconds(),
+            "guard": reference("Guard"), "onFail": { "enum": ["rollback", "pause"] },
+            "onInsufficient": { "enum": ["extend", "pause", "rollback"] }, "maxDuration": seconds(),
+            "promoteEarly": { "type": "boolean" }, "onComplete": { "enum": ["promote", "return"] },
+            "include": list("Rule"), "exclude": list("Rule"), "restart": { "type": "boolean" },
+            "force": { "type": "boolean" } } },
+        "Act": { "type": "object", "additionalProperties": false,
+            "properties": { "reason": maybe("string"), "force": { "type": "boolean" } } },
+        "Event": object(&["at", "kind", "by", "text"], &json!({
+            "at": text(), "kind": text(), "by": text(), "text": text() })),
+        "Metrics": object(&["totalRequests", "canaryRequests", "canaryErrors", "baselineRequests", "baselineErrors"],
+            &json!({
+                "totalRequests": count(), "canaryRequests": count(), "canaryErrors": count(),
+                "canaryErrorRate": maybe("number"), "canaryLatencyP95": maybe("number"),
+                "baselineRequests": count(), "baselineErrors": count(), "baselineErrorRate": maybe("number"),
+                "baselineLatencyP95": maybe("number"), "lastUpdated": text() })),
+        "Deployment": object(
+            &["id", "service", "version", "status", "strategy", "pool", "currentStageIndex", "currentPercentage",
+                "startedAt", "stages", "metrics", "guard", "events", "revision"],
+            &json!({
+                "id": text(), "service": text(), "version": text(), "previousVersion": maybe("string"),
+                "status": { "enum": ["pending", "in_progress", "paused", "completed", "rolled_back", "failed"] },
+                "strategy": { "enum": ["canary", "rolling", "blue-green", "instant"] }, "pool": text(),
+                "previousPool": text(), "revision": count(), "currentStageIndex": count(),
+                "currentPercentage": percent(), "startedAt": text(), "completedAt": text(),
+                "stages": list("Stage"), "bake": seconds(), "guard": reference("Guard"),
+                "metrics": reference("Metrics"), "rollbackReason": text(), "decision": { "type": "object" },
+                "events": list("Event"), "durable": { "type": "boolean" } })),
+        "Deployments": object(&["deployments"], &json!({ "deployments": list("Deployment") })),
+        "Service": object(&["name", "stable", "pools", "deployment"], &json!({
+            "name": text(), "pools": { "type": "array", "items": text() },
+            "stable": object(&["pool"], &json!({ "pool": text(), "version": text() })),
+            "deployment": { "oneOf": [reference("Deployment"), { "type": "null" }] } })),
+        "Services": object(&["services"], &json!({ "services": list("Service") })),
+        "Assignment": object(&["track", "share", "reason", "identity"], &json!({
+            "track": { "enum": ["stable", "canary"] }, "bucket": maybe("integer"), "share": percent(),
+            "reason": { "enum": ["none", "share", "include", "exclude"] }, "identity": text() })),
+        "Explanation": object(&["service", "assignment", "flags"], &json!({
+            "service": text(), "assignment": reference("Assignment"), "flags": list("Evaluation") })),
+        "Outcome": { "type": "object", "required": ["track", "error"], "additionalProperties": false, "properties": {
+            "track": { "enum": ["stable", "canary"] },
+            "latencyMs": { "type": ["number", "null"], "minimum": 0, "maximum": 86_400_000 },
+            "error": { "type": "boolean" }, "userId": maybe("string") } },
+        "Outcomes": { "oneOf": [reference("Outcome"), list("Outcome")] },
+        "OverrideFields": { "type": "object", "required": ["track"], "additionalProperties": false, "properties": {
+            "track": { "enum": ["stable", "canary"] }, "for": seconds() } },
+        "Override": object(&["header", "cookie", "value", "track", "expiresAt"], &json!({
+            "header": text(), "cookie": text(), "value": text(), "track": { "enum": ["stable", "canary"] },
+            "expiresAt": count() })),
+        "Recorded": object(&["recorded"], &json!({ "recorded": count() })),
+    })
+}

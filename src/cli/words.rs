@@ -1,0 +1,148 @@
+//! Answers of the admin API in words: tables and lines for people.
+
+use serde_json::Value;
+
+pub(super) fn text(value: &Value) -> String {
+    match value {
+        Value::Null => "-".to_owned(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+fn elements(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
+}
+
+/// Columns as wide as their widest cell.
+fn table(header: &[&str], rows: &[Vec<String>]) -> String {
+    let width = |column: usize| {
+        let cells = rows.iter().map(|row| row[column].chars().count());
+        cells.chain([header[column].len()]).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..header.len()).map(width).collect();
+    let line = |cells: &[String]| {
+        let padded = cells.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
+        padded.collect::<Vec<_>>().join("  ").trim_end().to_owned() + "\n"
+    };
+    let header: Vec<String> = header.iter().map(|cell| (*cell).to_owned()).collect();
+    std::iter::once(line(&header)).chain(rows.iter().map(|row| line(row))).collect()
+}
+
+pub(super) fn services(services: &[Value]) -> String {
+    let row = |service: &Value| {
+        let running = &service["deployment"];
+        let state = if running.is_null() { "no deployment".to_owned() } else { deployment(running) };
+        vec![text(&service["name"]), text(&service["stable"]["pool"]), text(&service["stable"]["version"]), state]
+    };
+    let rows: Vec<_> = services.iter().map(row).collect();
+    table(&["SERVICE", "STABLE", "VERSION", "DEPLOYMENT"], &rows)
+}
+
+pub(super) fn deployment(deployment: &Value) -> String {
+    let metrics = &deployment["metrics"];
+    let reason = deployment["rollbackReason"].as_str().map(|reason| format!(" ({reason})")).unwrap_or_default();
+    let unwritten = if deployment["durable"] == false { "; not on disk yet, it is tried again" } else { "" };
+    format!(
+        "{} {} at {} %: canary {} errors in {} requests, stable {} in {}{reason}{unwritten}",
+        text(&deployment["version"]),
+        text(&deployment["status"]),
+        text(&deployment["currentPercentage"]),
+        text(&metrics["canaryErrors"]),
+        text(&metrics["canaryRequests"]),
+        text(&metrics["baselineErrors"]),
+        text(&metrics["baselineRequests"]),
+    )
+}
+
+pub(super) fn deployments(deployments: &Value) -> String {
+    let row = |d: &Value| {
+        ["version", "status", "startedAt", "completedAt", "rollbackReason"].map(|key| text(&d[key])).to_vec()
+    };
+    let rows: Vec<_> = elements(deployments).iter().map(row).collect();
+    table(&["VERSION", "STATUS", "STARTED", "ENDED", "REASON"], &rows)
+}
+
+pub(super) fn flags(flags: &[Value]) -> String {
+    let row = |flag: &Value| {
+        let cells = [&flag["name"], &flag["enabled"], &flag["rolloutPercentage"]].map(text);
+        let rules = elements(&flag["rules"]).len().to_string();
+        cells.into_iter().chain([rules, text(&flag["description"])]).collect()
+    };
+    let rows: Vec<_> = flags.iter().map(row).collect();
+    table(&["NAME", "ENABLED", "ROLLOUT %", "RULES", "DESCRIPTION"], &rows)
+}
+
+pub(super) fn evaluation(answer: &Value) -> String {
+    let state = if answer["enabled"] == true { "on" } else { "off" };
+    let rule = answer["ruleMatched"].as_str().map(|rule| format!(" {rule}")).unwrap_or_default();
+    format!("{} is {state}: {}{rule}", text(&answer["flagName"]), text(&answer["reason"]))
+}
+
+pub(super) fn explanation(answer: &Value) -> String {
+    let who = &answer["assignment"];
+    let why = match who["reason"].as_str().unwrap_or_default() {
+        "none" => "no deployment splits users".to_owned(),
+        "share" => format!("bucket {} of 10,000, share {} %", text(&who["bucket"]), text(&who["share"])),
+        "include" => "the deployment includes this user or group".to_owned(),
+        "exclude" => "the deployment excludes this user or group".to_owned(),
+        other => other.to_owned(),
+    };
+    let first =
+        format!("{} is on {} of {}: {why}\n", text(&who["identity"]), text(&who["track"]), text(&answer["service"]),);
+    let flags = elements(&answer["flags"]).iter().map(|flag| format!("  {}\n", evaluation(flag)));
+    std::iter::once(first).chain(flags).collect()
+}
+
+/// A change, as `events` prints it.
+pub(super) fn change(change: &Value) -> String {
+    let what = ["service", "flag"].map(|key| change[key].as_str().unwrap_or_default()).concat();
+    format!(
+        "{}  {:<11}  {:<10}  {}: {}",
+        text(&change["at"]),
+        text(&change["kind"]),
+        text(&change["by"]),
+        what,
+        text(&change["text"])
+    )
+}
+
+/// One service as `status --watch` draws it.
+pub(super) fn screen(service: &Value, width: usize) -> String {
+    let mut lines = vec![format!(
+        "{}  stable: {} {}",
+        text(&service["name"]),
+        text(&service["stable"]["pool"]),
+        text(&service["stable"]["version"])
+    )];
+    let running = &service["deployment"];
+    if running.is_null() {
+        lines.push("  no deployment is running".to_owned());
+        return lines.join("\n") + "\n";
+    }
+    let share = running["currentPercentage"].as_f64().unwrap_or(0.0);
+    let stages: Vec<String> = elements(&running["stages"]).iter().map(|stage| text(&stage["percentage"])).collect();
+    lines.push(format!("  {} on {}: {}", text(&running["version"]), text(&running["pool"]), text(&running["status"])));
+    lines.push(format!(
+        "  {} {share} % (stages {})",
+        bar(share, width.saturating_sub(40).clamp(10, 60)),
+        stages.join(" → ")
+    ));
+    let metrics = &running["metrics"];
+    for (name, key) in [("canary", "canary"), ("stable", "baseline")] {
+        let field = |suffix: &str| &metrics[format!("{key}{suffix}")];
+        let rate = field("ErrorRate").as_f64().map_or_else(|| "-".to_owned(), |rate| format!("{:.2} %", rate * 100.0));
+        let p95 = field("LatencyP95").as_f64().map_or_else(|| "-".to_owned(), |ms| format!("{ms:.1} ms"));
+        lines.push(format!("  {name}  {:>10} requests  errors {rate:>8}  p95 {p95:>10}", text(field("Requests"))));
+    }
+    if let Some(last) = elements(&running["events"]).last() {
+        lines.push(format!("  {} {}", text(&last["at"]), text(&last["text"])));
+    }
+    let cut = |line: String| line.chars().take(width).collect::<String>();
+    lines.into_iter().map(cut).collect::<Vec<_>>().join("\n") + "\n"
+}
+
+fn bar(share: f64, width: usize) -> String {
+    let full = (share / 100.0 * width as f64).round() as usize;
+    format!("[{}{}]", "█".repeat(full.min(width)), "·".repeat(width - full.min(width)))
+}

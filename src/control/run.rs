@@ -1,0 +1,253 @@
+//! The loop of the control plane: commands, clocks, files, in this order of need.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::controller::{Controller, Unsaved};
+use super::error::ControlError;
+use super::versions;
+use crate::clock;
+use crate::decide::time::Moment;
+use crate::store::{HandEdit, SaveError, StateFile};
+
+/// How often the flag file is looked at: an edit by hand is in force within a second.
+const LOOK: Duration = Duration::from_millis(500);
+/// Counts are written this often at the most.
+const CHECKPOINT: Duration = Duration::from_secs(1);
+/// After a failed write.
+const RETRY: Duration = Duration::from_secs(1);
+/// Flag changes that share one write at the most.
+const TOGETHER: usize = 256;
+
+/// Called with what became of the write.
+pub(super) type Reply = Box<dyn FnOnce(Result<(), ControlError>) + Send>;
+/// Called with whether it is on disk.
+pub(super) type DurableReply = Box<dyn FnOnce(bool) + Send>;
+type FlagChange = Box<dyn FnOnce(&mut Controller) -> Reply + Send>;
+type DeploymentChange = Box<dyn FnOnce(Result<&mut Controller, ControlError>) -> DurableReply + Send>;
+
+/// What control is asked.
+pub(super) enum Command {
+    /// Changes nothing.
+    Ask(Box<dyn FnOnce(&mut Controller) + Send>),
+    /// Changes flags.
+    Flags(FlagChange),
+    /// Reads or replaces the flag file.
+    ReloadFlags { discard: bool, by: String, reply: oneshot::Sender<Result<(), ControlError>> },
+    /// Changes a deployment.
+    Deployment { only_if_writable: bool, change: DeploymentChange },
+}
+
+/// Runs until the last sender is gone.
+pub(super) async fn run(
+    mut controller: Controller,
+    mut queue: mpsc::Receiver<Command>,
+    commands: mpsc::WeakSender<Command>,
+) {
+    let woken = controller.woken();
+    let mut times = Times { look: clock::now() + LOOK, checkpoint: clock::now(), retry: None };
+    controller.save_flags().await.unwrap_or_else(|error| tracing::error!(%error, "the flags could not be written"));
+    loop {
+        let now = clock::now();
+        let next = controller.tick(now);
+        controller.save_deployments(now, &mut times).await;
+        controller.save_checkpoint(now, &mut times).await;
+        if now >= times.look {
+            times.look = now + LOOK;
+            controller.look_at_flags().await;
+            versions::ask_returning(&controller, &commands);
+        }
+        let until = next.into_iter().chain(times.retry).fold(times.look, Moment::min);
+        tokio::select! {
+            command = queue.recv() => match command {
+                Some(command) => carry_out(&mut controller, command, &mut queue, &mut times).await,
+                None => return,
+            },
+            () = woken.notified() => {}
+            () = tokio::time::sleep_until(clock::instant(until)) => {}
+        }
+    }
+}
+
+struct Times {
+    look: Moment,
+    checkpoint: Moment,
+    /// When a failed write is tried again.
+    retry: Option<Moment>,
+}
+
+async fn carry_out(
+    controller: &mut Controller,
+    command: Command,
+    queue: &mut mpsc::Receiver<Command>,
+    times: &mut Times,
+) {
+    let mut next = Some(command);
+    // Flag changes run into each other; what else comes ends the row.
+    while let Some(command) = next.take() {
+        match command {
+            Command::Ask(ask) => ask(controller),
+            Command::ReloadFlags { discard, by, reply } => drop(reply.send(controller.reload(discard, &by).await)),
+            Command::Deployment { only_if_writable, change } => {
+                // What is written first is what is there: a disk that refuses it would refuse the change.
+                let writable = if only_if_writable { controller.try_disk().await } else { Ok(()) };
+                let reply = change(writable.map(|()| &mut *controller));
+                let durable = controller.save_deployments(clock::now(), times).await;
+                reply(durable);
+            }
+            Command::Flags(first) => {
+                let mut changes = vec![first];
+                while changes.len() < TOGETHER {
+                    match queue.try_recv() {
+                        Ok(Command::Flags(change)) => changes.push(change),
+                        Ok(other) => {
+                            next = Some(other);
+                            break;
+                        }
+                        Err(_) => break,
+                    }
+                }
+                controller.change_flags(changes).await;
+            }
+        }
+    }
+}
+
+impl Controller {
+    /// Applies changes, writes them once, and only then publishes and answers.
+    async fn change_flags(&mut self, changes: Vec<FlagChange>) {
+        let before = Arc::clone(&self.flags);
+        let replies: Vec<Reply> = changes.into_iter().map(|change| change(self)).collect();
+        let written = if Arc::ptr_eq(&before, &self.flags) { Ok(()) } else { self.save_flags().await };
+        match &written {
+            Ok(()) => {
+                self.publish();
+                self.tell();
+            }
+            Err(_) => {
+                self.flags = before;
+                self.forget_untold();
+            }
+        }
+        for reply in replies {
+            reply(written.clone());
+        }
+    }
+
+    async fn save_flags(&mut self) -> Result<(), ControlError> {
+        let bytes = json(&*self.flags);
+        match self.writer.save(StateFile::Flags, bytes).await {
+            Ok(()) => Ok(()),
+            Err(SaveError::Failed(error)) => Err(ControlError::NotDurable(error)),
+            Err(SaveError::Changed) => Err(ControlError::Conflict {
+                code: "fileChanged",
+                detail: "feature-flags.json was edited by hand a moment ago; look at it, then try again".to_owned(),
+            }),
+        }
+    }
+
+    async fn look_at_flags(&mut self) {
+        let found = self.writer.look(false).await;
+        self.take_up(found, "file");
+    }
+
+    fn take_up(&mut self, found: HandEdit, by: &str) {
+        match found {
+            HandEdit::None => {}
+            HandEdit::Good(file) => {
+                tracing::info!(flags = file.flags.len(), "feature-flags.json was edited by hand and is in force");
+                self.broken_flags = None;
+                self.flags = Arc::new(*file);
+                self.flag_changed("flags", by, None, "feature-flags.json was edited by hand".to_owned());
+                self.publish();
+                self.tell();
+            }
+            HandEdit::Broken(error) => {
+                tracing::error!(
+                    error,
+                    "feature-flags.json was edited by hand and is broken: the flags stay as they were"
+                );
+                self.broken_flags = Some(error);
+            }
+        }
+    }
+
+    async fn reload(&mut self, discard: bool, by: &str) -> Result<(), ControlError> {
+        if discard && self.broken_flags.take().is_some() {
+            self.writer.discard().await.map_err(|error| ControlError::NotDurable(error.to_string()))?;
+            return self.save_flags().await;
+        }
+        let found = self.writer.look(true).await;
+        self.take_up(found, by);
+        match &self.broken_flags {
+            None => Ok(()),
+            Some(error) => Err(broken(error)),
+        }
+    }
+
+    /// Whether the deployments' file can be written, by writing it as it is.
+    async fn try_disk(&mut self) -> Result<(), ControlError> {
+        let bytes = json(&self.deploy_state());
+        let saved = self.writer.save(StateFile::Deployments, bytes).await;
+        saved.map_err(|error| ControlError::NotDurable(error.to_string()))
+    }
+
+    /// Writes what happened to deployments, then tells it; whether all of it is on disk.
+    async fn save_deployments(&mut self, now: Moment, times: &mut Times) -> bool {
+        let unsaved = self.unsaved;
+        if unsaved == Unsaved::Nothing {
+            return true;
+        }
+        if times.retry.is_some_and(|retry| now < retry) && unsaved != Unsaved::Rollback {
+            return false;
+        }
+        // Twice for a rollback: it has to be in the copy, too, so that no broken file brings it back.
+        let copies = if unsaved == Unsaved::Rollback { 2 } else { 1 };
+        let mut saved = Ok(());
+        for _ in 0..copies {
+            let bytes = json(&self.deploy_state());
+            saved = saved.and(self.writer.save(StateFile::Deployments, bytes).await);
+        }
+        let durable = saved.is_ok();
+        if durable {
+            self.unsaved = Unsaved::Nothing;
+            times.checkpoint = now;
+        }
+        times.retry = (!durable).then_some(now + RETRY);
+        self.tell();
+        durable
+    }
+
+    async fn save_checkpoint(&mut self, now: Moment, times: &mut Times) {
+        if now < times.checkpoint {
+            return;
+        }
+        times.checkpoint = now + CHECKPOINT;
+        if let Some(checkpoint) = self.checkpoint() {
+            // Without it a restart counts anew: told in the log and a metric, and tried again.
+            let _ = self.writer.save(StateFile::Checkpoint, json(&checkpoint)).await;
+        }
+    }
+
+    /// Refuses writes to a file that somebody has broken: they would lose what it says.
+    pub(super) fn check_flag_file(&self) -> Result<(), ControlError> {
+        self.broken_flags.as_deref().map_or(Ok(()), |error| Err(broken(error)))
+    }
+}
+
+fn broken(error: &str) -> ControlError {
+    let detail = format!(
+        "feature-flags.json was edited by hand and is broken ({error}): mend it, or write over it with \
+         `serin flags reload --discard`"
+    );
+    ControlError::Conflict { code: "fileChanged", detail }
+}
+
+/// A state file's text. The types are ours and hold only what JSON can say.
+fn json<T: serde::Serialize>(value: &T) -> Vec<u8> {
+    let mut bytes = serde_json::to_vec_pretty(value).unwrap_or_default();
+    bytes.push(b'\n');
+    bytes
+}
