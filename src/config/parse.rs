@@ -12,7 +12,6 @@ use super::document::Document;
 use super::error_rule::StatusSet;
 use super::node::{Map, Node, Problems};
 use super::problem::ConfigError;
-use crate::decide::bucket::Share;
 use crate::decide::flags::{EnvironmentRules, FlagName, OneOrMany, Rule, RuleKind, Target};
 use crate::decide::guard::{Alpha, Enforcement, GuardPlan, RateRule};
 use crate::decide::rollout::{Conduct, OnComplete, OnFail, OnInsufficient, Stage, Stages, Steps, Strategy};
@@ -527,7 +526,10 @@ fn deploy(node: Option<Node<'_>>) -> Option<DeployDefaults> {
     let guard = or(map.get("guard"), default.guard, guard);
     let bake = or(map.get("bake"), default.bake, |node| node.span(Duration::ZERO..=YEAR));
     let salt = or(map.get("salt"), default.salt, |node| node.word(&salts));
-    let step = or(map.get("step"), default.steps.step, |node| node.percentage().filter(|step| *step > Share::NOBODY));
+    let step = or(map.get("step"), default.steps.step, |node| match node.percentage()? {
+        step if step >= Steps::SMALLEST => Some(step),
+        _ => node.expected("a step is 1 to 100 percent"),
+    });
     let interval = or(map.get("interval"), default.steps.interval, |node| node.span(Duration::ZERO..=YEAR));
     let chosen = |node: &Node<'_>| all(node.list()?.iter().map(chosen));
     let (include, exclude) = (or(map.get("include"), Vec::new(), chosen), or(map.get("exclude"), Vec::new(), chosen));

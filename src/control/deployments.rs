@@ -424,8 +424,8 @@ fn begin(service: &ServiceControl, request: StartRequest, pool: usize, by: &str)
         step: request.step.unwrap_or(defaults.steps.step),
         interval: request.interval.unwrap_or(defaults.steps.interval),
     };
-    if steps.step == Share::NOBODY {
-        return Err(ControlError::invalid("step", "a step is above 0, at most 100 percent"));
+    if steps.step < Steps::SMALLEST {
+        return Err(ControlError::invalid("step", "a step is 1 to 100 percent"));
     }
     let stages = request.stages.as_ref().unwrap_or(&defaults.stages);
     let default = defaults.conduct;

@@ -57,6 +57,8 @@ impl Share {
     pub const NOBODY: Self = Self(0);
     /// Reaches everybody.
     pub const EVERYBODY: Self = Self(BUCKETS);
+    /// A hundredth.
+    pub const ONE_PERCENT: Self = Self(100);
 
     /// A share of this many basis points; `None` above 10,000.
     pub const fn from_basis_points(points: u16) -> Option<Self> {

@@ -375,6 +375,9 @@ pub fn step(plan: &Plan, state: &State, event: Event, now: Moment) -> Result<Ste
         Event::Advance => next(plan, active, now),
         Event::Promote { force: false } if failed => return Err(refused(Verb::Promote, FAILED)),
         Event::Promote { .. } => promoted(plan, active, now),
+        Event::Pause if active.phase == Phase::Return => {
+            return Err(refused(Verb::Pause, "complete and waits for its old pool: nothing is left to pause"));
+        }
         Event::Pause if active.pause.is_some() => return Err(refused(Verb::Pause, "paused already")),
         Event::Pause => told(active.paused(Pause::Operator, now), Milestone::Paused(Pause::Operator)),
         Event::Resume if failed => return Err(refused(Verb::Resume, FAILED)),
@@ -612,7 +615,7 @@ mod tests {
 
     #[test]
     fn a_breach_rolls_back_from_every_phase() {
-        let breach = Breach::ErrorRate { errors: 6, requests: 100, limit: Rate::percent(5) };
+        let breach = breach();
         for phase in [Phase::Stage(0), Phase::Stage(2), Phase::Bake] {
             let step = step(&plan(), &at(phase), Event::Breach(breach), NOW).unwrap();
             assert_eq!(step.effects[0], Effect::Close);
@@ -676,6 +679,115 @@ mod tests {
             assert!(step(&plan(), &gone, verb.clone(), NOW).is_err());
             assert!(step(&plan(), &State::Completed, verb, NOW).is_err());
         }
+    }
+
+    fn with(conduct: Conduct) -> Plan {
+        Plan { conduct, ..plan() }
+    }
+
+    fn breach() -> Breach {
+        Breach::ErrorRate { errors: 6, requests: 100, limit: Rate::percent(5) }
+    }
+
+    fn then(plan: &Plan, state: &State, event: Event, seconds: u64) -> State {
+        step(plan, state, event, after(seconds)).unwrap().state
+    }
+
+    #[test]
+    fn a_failure_may_wait_for_a_person() {
+        let plan = with(Conduct { on_fail: OnFail::Pause, ..Conduct::default() });
+        let failed = step(&plan, &at(Phase::Stage(1)), Event::Breach(breach()), NOW).unwrap();
+        assert_eq!(failed.effects, [Effect::Persist, Effect::Tell(Milestone::Paused(Pause::Failed(breach())))]);
+        let failed = failed.state;
+        assert_eq!(failed.status(), "paused");
+        for verb in [Event::Advance, Event::Resume, Event::Pause, Event::Promote { force: false }] {
+            assert!(step(&plan, &failed, verb.clone(), NOW).is_err(), "{verb:?}");
+        }
+        for nothing in [Event::Breach(breach()), Event::Tick(counts(1_000, 0))] {
+            assert_eq!(step(&plan, &failed, nothing, after(90_000)).unwrap().effects, []);
+        }
+        let promoted = step(&plan, &failed, Event::Promote { force: true }, NOW).unwrap();
+        assert_eq!((&promoted.effects[0], promoted.state), (&Effect::Overrule, State::Completed));
+        let rolled_back = then(&plan, &failed, Event::Rollback(Cause::Operator("x".into())), 0);
+        assert_eq!(rolled_back.status(), "rolled_back");
+    }
+
+    #[test]
+    fn a_verdict_on_a_paused_deployment_is_a_failure() {
+        let plan = with(Conduct { on_fail: OnFail::Pause, ..Conduct::default() });
+        let paused = then(&plan, &at(Phase::Stage(0)), Event::Pause, 10);
+        let failed = then(&plan, &paused, Event::Breach(breach()), 20);
+        assert!(step(&plan, &failed, Event::Resume, after(30)).is_err());
+    }
+
+    #[test]
+    fn too_few_requests_extend_pause_or_roll_back() {
+        let few = |on_insufficient| {
+            let plan = with(Conduct { on_insufficient, ..Conduct::default() });
+            let before = then(&plan, &at(Phase::Stage(0)), Event::Tick(counts(99, 0)), 299);
+            assert_eq!(before, at(Phase::Stage(0)));
+            (then(&plan, &before, Event::Tick(counts(99, 0)), 300), plan)
+        };
+        assert_eq!(few(OnInsufficient::Extend).0, at(Phase::Stage(0)));
+        let (rolled_back, _) = few(OnInsufficient::Rollback);
+        let cause = Cause::Insufficient { requests: 99, needed: 100 };
+        assert_eq!(rolled_back, State::RolledBack { phase: Phase::Stage(0), cause });
+        let (paused, plan) = few(OnInsufficient::Pause);
+        assert_eq!(paused.status(), "paused");
+        // Resumed, it waits: a person has said so.
+        let resumed = then(&plan, &paused, Event::Resume, 400);
+        assert_eq!(then(&plan, &resumed, Event::Tick(counts(99, 0)), 500).status(), "in_progress");
+        assert_eq!(phase(&then(&plan, &resumed, Event::Tick(counts(100, 0)), 500)), Some(Phase::Stage(1)));
+        let advanced = then(&plan, &paused, Event::Advance, 400);
+        assert_eq!((phase(&advanced), advanced.status()), (Some(Phase::Stage(1)), "in_progress"));
+    }
+
+    #[test]
+    fn a_stage_that_lasts_too_long_pauses_once() {
+        let plan = with(Conduct { max_duration: Duration::from_secs(1_000), ..Conduct::default() });
+        let paused = then(&plan, &at(Phase::Stage(0)), Event::Tick(counts(1, 0)), 1_000);
+        let State::Active(active) = &paused else { panic!() };
+        assert_eq!(active.pause, Some(Pause::TooLong));
+        let resumed = then(&plan, &paused, Event::Resume, 2_000);
+        assert_eq!(then(&plan, &resumed, Event::Tick(counts(1, 0)), 9_000).status(), "in_progress");
+    }
+
+    #[test]
+    fn a_stage_ends_early_only_where_asked_and_shown() {
+        let safe = Readings { safe: true, ..counts(100, 0) };
+        let early = with(Conduct { promote_early: true, ..Conduct::default() });
+        assert_eq!(phase(&tick(&at(Phase::Stage(0)), 5, safe)), Some(Phase::Stage(0)), "not asked");
+        assert_eq!(phase(&then(&early, &at(Phase::Stage(0)), Event::Tick(counts(100, 0)), 5)), Some(Phase::Stage(0)));
+        assert_eq!(phase(&then(&early, &at(Phase::Stage(0)), Event::Tick(safe), 5)), Some(Phase::Stage(1)));
+        assert_eq!(due(&early, &at(Phase::Stage(0)), NOW), Some(NOW), "looked at all the time");
+    }
+
+    #[test]
+    fn a_held_stage_ends_by_advance_only() {
+        let stages =
+            Stages::of_the_guide().for_strategy(super::super::Strategy::BlueGreen, super::super::Steps::default());
+        let plan = Plan { stages, ..plan() };
+        let begun = at(Phase::Stage(0));
+        assert_eq!(due(&plan, &begun, NOW), None);
+        assert_eq!(then(&plan, &begun, Event::Tick(counts(0, 0)), 1_000_000), begun);
+        let step = step(&plan, &begun, Event::Advance, after(5)).unwrap();
+        assert!(matches!(step.effects[0], Effect::Turn { share: Share::EVERYBODY, .. }));
+        assert_eq!(phase(&then(&plan, &step.state, Event::Tick(counts(0, 0)), 6)), Some(Phase::Bake));
+    }
+
+    #[test]
+    fn traffic_may_go_back_once_the_old_pool_runs_the_new_version() {
+        let plan = with(Conduct { on_complete: OnComplete::Return, ..Conduct::default() });
+        assert!(step(&plan, &at(Phase::Bake), Event::Return, NOW).is_err());
+        let waiting = then(&plan, &at(Phase::Bake), Event::Tick(counts(0, 0)), 600);
+        assert_eq!((phase(&waiting), due(&plan, &waiting, NOW)), (Some(Phase::Return), None));
+        assert!(step(&plan, &waiting, Event::Advance, NOW).is_err());
+        let returned = step(&plan, &waiting, Event::Return, NOW).unwrap();
+        assert_eq!(returned.effects[..2], [Effect::Close, Effect::KeepRoles]);
+        let stays = step(&plan, &waiting, Event::Promote { force: false }, NOW).unwrap();
+        assert_eq!(stays.effects[0], Effect::SwapRoles);
+        let rolled_back = then(&plan, &waiting, Event::Breach(breach()), 0);
+        assert_eq!(rolled_back.status(), "rolled_back");
     }
 
     fn any_event() -> impl Strategy<Value = Event> {

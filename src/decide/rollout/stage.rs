@@ -34,6 +34,11 @@ pub struct Steps {
     pub interval: Duration,
 }
 
+impl Steps {
+    /// The smallest step: 1 %.
+    pub const SMALLEST: Share = Share::ONE_PERCENT;
+}
+
 impl Default for Steps {
     fn default() -> Self {
         Self { step: Share::clamped(10.0), interval: Duration::from_secs(60) }
@@ -163,8 +168,9 @@ impl Stages {
     fn in_steps(&self, Steps { step, interval }: Steps) -> Self {
         let rate =
             |share: Share| self.0.iter().find(|stage| stage.share >= share).unwrap_or(self.last()).max_error_rate;
-        let points = step.basis_points().max(1);
-        let shares = (1..=STAGES_MAX as u16).map(|n| points.saturating_mul(n)).take_while(|points| *points < 10_000);
+        // No list is longer than a hundred stages.
+        let points = step.max(Steps::SMALLEST).basis_points();
+        let shares = (1..STAGES_MAX as u16).map(|n| points.saturating_mul(n)).take_while(|points| *points < 10_000);
         let shares = shares.filter_map(Share::from_basis_points).chain([Share::EVERYBODY]);
         let stage = |share: Share| Stage {
             share,
@@ -207,6 +213,33 @@ mod tests {
     fn at(percentages: &[f64]) -> Result<Stages, StagesError> {
         let template = *Stages::of_the_guide().last();
         Stages::new(percentages.iter().map(|p| Stage { share: Share::clamped(*p), ..template }).collect())
+    }
+
+    #[test]
+    fn strategies_are_stages() {
+        let guide = Stages::of_the_guide();
+        let shares = |strategy, step: f64| {
+            let steps = Steps { step: Share::clamped(step), interval: Duration::from_secs(60) };
+            let stages = guide.for_strategy(strategy, steps);
+            // What is stored has to be read again.
+            assert_eq!(Stages::new(stages.as_slice().to_vec()).as_ref(), Ok(&stages));
+            stages.as_slice().iter().map(|stage| stage.share.percentage()).collect::<Vec<_>>()
+        };
+        assert_eq!(shares(Strategy::Canary, 10.0), [10.0, 50.0, 100.0]);
+        assert_eq!(shares(Strategy::Rolling, 25.0), [25.0, 50.0, 75.0, 100.0]);
+        assert_eq!(shares(Strategy::Rolling, 30.0), [30.0, 60.0, 90.0, 100.0]);
+        assert_eq!(shares(Strategy::Rolling, 100.0), [100.0]);
+        assert_eq!(shares(Strategy::Rolling, 1.0).len(), STAGES_MAX);
+        assert_eq!(shares(Strategy::BlueGreen, 10.0), [0.0, 100.0]);
+        assert_eq!(shares(Strategy::Instant, 10.0), [100.0]);
+    }
+
+    #[test]
+    fn a_rolling_step_is_judged_as_the_stage_that_has_its_share() {
+        let steps = Steps { step: Share::clamped(20.0), interval: Duration::from_secs(60) };
+        let stages = Stages::of_the_guide().for_strategy(Strategy::Rolling, steps);
+        let rates: Vec<f64> = stages.as_slice().iter().map(|stage| stage.max_error_rate.get()).collect();
+        assert_eq!(rates, [0.03, 0.03, 0.02, 0.02, 0.02], "20 and 40 as the stage at 50, then as that at 100");
     }
 
     #[test]
