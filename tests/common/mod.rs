@@ -67,8 +67,18 @@ impl Serin {
 
     /// Ends it at once and starts it again on the same state.
     pub fn restart(&mut self) {
+        self.kill();
+        self.start_again();
+    }
+
+    /// Ends it as a crash does: SIGKILL.
+    pub fn kill(&mut self) {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
+    }
+
+    /// Starts it on the state that an earlier one left.
+    pub fn start_again(&mut self) {
         let (process, proxy, admin) = spawn(&self.folder.path().join("serin.yaml"), &[]);
         self.process = process;
         self.proxy = proxy;
