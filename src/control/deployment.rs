@@ -109,20 +109,25 @@ impl Deployment {
     ) -> Option<Self> {
         let pool = service.config.pools.iter().position(|pool| pool.name == record.pool)?;
         let plan = Plan { stages: record.stages.clone(), bake: record.bake, conduct: record.conduct };
-        let stages = plan.stages.as_slice().len();
-        let phase = match record.current_stage_index {
-            _ if record.returning => Phase::Return,
-            index if index < stages => Phase::Stage(index),
-            _ => Phase::Bake,
-        };
-        let checkpoint = checkpoint.filter(|checkpoint| checkpoint.stage == record.current_stage_index);
-        let elapsed = checkpoint.map_or(Duration::ZERO, |checkpoint| checkpoint.elapsed);
-        let clock = Clock::stopped(elapsed);
+        let phase = phase_of(&plan, record);
+        // A checkpoint of an earlier stage knows what was counted before this one began.
+        let same_stage = checkpoint.is_some_and(|checkpoint| checkpoint.stage == record.current_stage_index);
+        let elapsed = checkpoint.filter(|_| same_stage).map_or(Duration::ZERO, |checkpoint| checkpoint.elapsed);
         let pause = record.pause.or((record.status == "paused").then_some(Pause::Operator));
-        let clock = if pause.is_some() { clock } else { clock.resumed(clock::now()) };
-        let subject_plan = subject_plan(&plan, phase, record.guard, service.recorders());
-        let remembered = checkpoint.and_then(|c| Subject::recall(subject_plan, c.memory.clone(), wake(woken)));
-        let subject = remembered.unwrap_or_else(|| Subject::new(subject_plan, wake(woken)));
+        let stopped = Clock::stopped(elapsed);
+        let clock = if pause.is_some() { stopped } else { stopped.resumed(clock::now()) };
+        let now = subject_plan(&plan, phase, record.guard, service.recorders());
+        let remembered = checkpoint.and_then(|checkpoint| {
+            let before = if same_stage { phase } else { Phase::Stage(checkpoint.stage) };
+            let then = subject_plan(&plan, before, record.guard, service.recorders());
+            let subject = Subject::recall(then, checkpoint.memory.clone(), wake(woken))?;
+            if !same_stage {
+                // A verdict that came first stays: the next tick carries it out.
+                let _ = subject.turn(subject.word(), now.share, now.rule);
+            }
+            Some(subject)
+        });
+        let subject = remembered.unwrap_or_else(|| Subject::new(now, wake(woken)));
         Some(Self {
             id: record.id.clone(),
             version: record.version.clone(),
@@ -425,6 +430,14 @@ impl Deployment {
             baseline_latency_p95: p95(Track::Stable),
             last_updated: clock::rfc3339(),
         }
+    }
+}
+
+fn phase_of(plan: &Plan, record: &DeploymentRecord) -> Phase {
+    match record.current_stage_index {
+        _ if record.returning => Phase::Return,
+        index if index < plan.stages.as_slice().len() => Phase::Stage(index),
+        _ => Phase::Bake,
     }
 }
 

@@ -73,7 +73,7 @@ impl Recent {
 
     fn since_the_oldest(&self, totals: (u64, u64)) -> (u64, u64) {
         let (requests, errors) = self.0.front().map_or((0, 0), |(_, totals)| *totals);
-        (totals.0 - requests, totals.1 - errors)
+        (totals.0.saturating_sub(requests), totals.1.saturating_sub(errors))
     }
 }
 
@@ -138,8 +138,9 @@ impl ServiceControl {
 
     fn on_stable(&self) -> (u64, u64) {
         let count = |kind: OutcomeKind| self.stats.outcomes(Track::Stable, kind);
-        let all: u64 = OutcomeKind::ALL.into_iter().map(count).sum();
-        (all, all - count(OutcomeKind::Success))
+        // Each is read once: workers go on counting meanwhile.
+        let errors: u64 = OutcomeKind::ALL.into_iter().filter(|kind| *kind != OutcomeKind::Success).map(count).sum();
+        (count(OutcomeKind::Success) + errors, errors)
     }
 
     pub(super) fn record_latency(&self, track: Track, latency: Duration) {
