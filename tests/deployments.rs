@@ -104,9 +104,12 @@ fn bring(serin: &Serin, service: &str, state: State) {
     }
 }
 
-/// What a verb does in a state: the status of its answer, and the deployment's status or the problem's code.
+/// A state, and for each verb the status of its answer with the deployment's status or the problem's code.
+type Row = (State, [(&'static str, u16, &'static str); 9]);
+
+/// What each verb does in each state.
 #[rustfmt::skip]
-const TABLE: &[(State, [(&str, u16, &str); 9])] = {
+const TABLE: &[Row] = {
     use State::*;
     const NO: &str = "noDeployment";
     const WRONG: &str = "wrongState";

@@ -145,7 +145,7 @@ pub(super) async fn check(
     };
     if let Some((by, method, path)) = line {
         let status = response.status().as_u16();
-        tracing::info!(target: "audit", %by, %from, %method, path, status, "a write");
+        tracing::info!(target: "audit", %by, %from, %method, path, status, "audit");
     }
     response
 }

@@ -125,9 +125,13 @@ fn schemas() -> Value {
         "Rule": object(&["type", "value"], &json!({
             "type": { "enum": ["percentage", "user", "group", "environment"] },
             "value": { "oneOf": [percent(), texts()] } })),
-        "FlagFields": { "type": "object", "properties": {
+        "NewFlag": object(&["enabled", "rolloutPercentage"], &json!({
             "description": text(), "enabled": { "type": "boolean" }, "rolloutPercentage": percent(),
-            "rules": list("Rule") } },
+            "rules": list("Rule") })),
+        "FlagPatch": object(&[], &json!({
+            "description": text(), "enabled": { "type": "boolean" },
+            "rolloutPercentage": { "type": "number", "description": "out of range is clamped" },
+            "rules": list("Rule") })),
         "Flag": object(&["name", "enabled", "rolloutPercentage", "rules", "createdAt", "updatedAt"], &json!({
             "name": text(), "description": text(), "enabled": { "type": "boolean" },
             "rolloutPercentage": percent(), "rules": list("Rule"), "createdAt": text(), "updatedAt": text() })),

@@ -70,7 +70,7 @@ pub(super) enum Command {
         /// Groups, comma separated
         #[arg(long)]
         group: Option<String>,
-        /// What is asked for, for example http://shop.example.com/cart; not needed with one service
+        /// What is asked for, for example `http://shop.example.com/cart`; not needed with one service
         url: Option<String>,
     },
     /// Changes as they happen
@@ -156,6 +156,21 @@ pub(super) enum Deploy {
         /// How long it is good
         #[arg(long = "for", default_value = "1h")]
         span: String,
+    },
+    /// Record an outcome of work that the proxy does not see
+    Record {
+        /// Its track
+        #[arg(long, value_enum)]
+        track: TrackName,
+        /// It went wrong
+        #[arg(long)]
+        error: bool,
+        /// How long it took, in milliseconds
+        #[arg(long)]
+        latency: Option<f64>,
+        /// Whose it was; without a user only the rate rule hears of it
+        #[arg(long)]
+        user: Option<String>,
     },
     /// The last ten that ended
     History,

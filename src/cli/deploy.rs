@@ -56,6 +56,17 @@ pub(super) fn run(api: &Api, service: Option<&str>, command: Deploy) -> Result<E
             });
             return Ok(ExitCode::SUCCESS);
         }
+        Deploy::Record { track, error, latency, user } => {
+            let body = fields([
+                ("track", Some(json!(track.name()))),
+                ("error", Some(json!(error))),
+                ("latencyMs", latency.map(Value::from)),
+                ("userId", text(user)),
+            ]);
+            let answer = api.call(&Method::POST, &format!("{base}/outcomes"), Some(&body))?;
+            api.print(&answer, || format!("{} recorded", words::text(&answer["recorded"])));
+            return Ok(ExitCode::SUCCESS);
+        }
         Deploy::Start(start) => {
             let wait = start.wait.clone();
             (format!("{base}/deployments"), started(*start)?, Some(wait))

@@ -190,7 +190,6 @@ impl Controller {
     ) -> Result<Started, ControlError> {
         check_version(&request.version)?;
         let service = self.service(&order.service)?;
-        service.check_match(order.if_match.as_deref())?;
         if let Some(current) = &service.current
             && current.version() == request.version
             && !request.restart
@@ -204,6 +203,7 @@ impl Controller {
             check_answer(answers, &begin.version, "wrongVersion")?;
             check_stable(service, &begin.plan.stages)?;
         }
+        service.check_match(order.if_match.as_deref())?;
         self.begin(order, begin)
     }
 

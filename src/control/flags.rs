@@ -75,7 +75,7 @@ impl Controller {
     /// # Errors
     /// A field that is wrong, or a flag that goes past a limit.
     pub fn set_flag(&mut self, order: &FlagOrder, mut fields: FlagPatch) -> Result<Flag, ControlError> {
-        self.check_flag(order)?;
+        self.check_flag_file()?;
         let name = FlagName::new(&order.name).map_err(|error| ControlError::invalid("name", error.to_string()))?;
         if let Some(other) = fields.get("name").filter(|given| given.as_str() != Some(name.as_str())) {
             return Err(ControlError::invalid("name", format!("the path names `{name}`, the body {other}")));
@@ -85,7 +85,7 @@ impl Controller {
         fields.insert("name".to_owned(), Value::from(name.as_str()));
         fields.insert("createdAt".to_owned(), Value::from(created.unwrap_or_else(|| now.clone())));
         fields.insert("updatedAt".to_owned(), Value::from(now));
-        self.store(parse(fields)?, &order.by)
+        self.store(parse(fields)?, order)
     }
 
     /// Changes some fields of a flag. A rollout percentage out of range is clamped, as in the guide.
@@ -93,8 +93,8 @@ impl Controller {
     /// # Errors
     /// No such flag, or a field that is wrong.
     pub fn patch_flag(&mut self, order: &FlagOrder, patch: FlagPatch) -> Result<Flag, ControlError> {
+        self.check_flag_file()?;
         let flag = self.flag(&order.name)?;
-        self.check_flag(order)?;
         let Ok(Value::Object(mut fields)) = serde_json::to_value(flag) else {
             return Err(ControlError::invalid("", "the flag cannot be read"));
         };
@@ -110,7 +110,7 @@ impl Controller {
             fields.insert(key, value);
         }
         fields.insert("updatedAt".to_owned(), Value::from(clock::rfc3339()));
-        self.store(parse(fields)?, &order.by)
+        self.store(parse(fields)?, order)
     }
 
     /// Deletes a flag.
@@ -118,8 +118,9 @@ impl Controller {
     /// # Errors
     /// Where there is none.
     pub fn delete_flag(&mut self, order: &FlagOrder) -> Result<Flag, ControlError> {
+        self.check_flag_file()?;
         let flag = self.flag(&order.name)?;
-        self.check_flag(order)?;
+        self.check_match(order)?;
         self.flags_mut().remove(order.name.as_str());
         self.flag_changed("flagDeleted", &order.by, Some(&order.name), format!("flag {} is deleted", order.name));
         Ok(flag)
@@ -132,8 +133,8 @@ impl Controller {
         format!("{:016x}", xxhash_rust::xxh3::xxh3_64(&text))
     }
 
-    fn check_flag(&self, order: &FlagOrder) -> Result<(), ControlError> {
-        self.check_flag_file()?;
+    /// After all else is fine (RFC 9110 section 13.2.1).
+    fn check_match(&self, order: &FlagOrder) -> Result<(), ControlError> {
         let now = self.flags.flags.get(order.name.as_str()).map_or_else(|| "none".to_owned(), Self::flag_tag);
         match order.if_match.as_deref() {
             None => Ok(()),
@@ -177,16 +178,13 @@ impl Controller {
         CompiledFlag::new(flag, &self.config.environment, settings.environment_rules, forced)
     }
 
-    fn store(&mut self, flag: Flag, by: &str) -> Result<Flag, ControlError> {
+    fn store(&mut self, flag: Flag, order: &FlagOrder) -> Result<Flag, ControlError> {
         self.check_limits(&flag)?;
-        let text = format!(
-            "flag {} is {}, {} of users",
-            flag.name,
-            if flag.enabled { "on" } else { "off" },
-            flag.rollout_percentage
-        );
+        self.check_match(order)?;
+        let state = if flag.enabled { "on" } else { "off" };
+        let text = format!("flag {} is {state}, {} of users", flag.name, flag.rollout_percentage);
         self.flags_mut().insert(flag.name.clone(), flag.clone());
-        self.flag_changed("flag", by, Some(flag.name.as_str()), text);
+        self.flag_changed("flag", &order.by, Some(flag.name.as_str()), text);
         Ok(flag)
     }
 

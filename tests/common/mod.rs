@@ -9,7 +9,7 @@ use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -34,7 +34,9 @@ pub struct Serin {
     process: Child,
     pub proxy: SocketAddr,
     pub admin: SocketAddr,
+    pub health: Option<SocketAddr>,
     pub folder: tempfile::TempDir,
+    log: Arc<Mutex<Vec<String>>>,
 }
 
 impl Drop for Serin {
@@ -52,17 +54,30 @@ impl Serin {
 
     /// The same with more of the listener's keys and with variables.
     pub fn start_with(config: &str, listener: &str, variables: &[(&str, &str)]) -> Self {
+        let admin = "admin: { address: '127.0.0.1:0' }";
+        Self::start_text(
+            &format!("listeners: [ {{ address: '127.0.0.1:0'{listener} }} ]\n{admin}\n{config}"),
+            variables,
+        )
+    }
+
+    /// The same with an `admin` of its own.
+    pub fn start_bare(config: &str, variables: &[(&str, &str)]) -> Self {
+        Self::start_text(&format!("listeners: [ {{ address: '127.0.0.1:0' }} ]\n{config}"), variables)
+    }
+
+    fn start_text(config: &str, variables: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let state = folder.path().join("state");
-        let text = format!(
-            "listeners: [ {{ address: '127.0.0.1:0'{listener} }} ]\nadmin: {{ address: '127.0.0.1:0' }}\n\
-             state: {{ directory: '{}' }}\n{config}\n",
-            state.display()
-        );
         let file = folder.path().join("serin.yaml");
-        std::fs::write(&file, text).unwrap();
-        let (process, proxy, admin) = spawn(&file, variables);
-        Self { process, proxy, admin, folder }
+        std::fs::write(&file, format!("state: {{ directory: '{}' }}\n{config}\n", state.display())).unwrap();
+        let Started { process, proxy, admin, health, log } = spawn(&file, variables);
+        Self { process, proxy, admin, health, folder, log }
+    }
+
+    /// What it has logged.
+    pub fn log(&self) -> Vec<String> {
+        self.log.lock().unwrap().clone()
     }
 
     /// Ends it at once and starts it again on the same state.
@@ -79,10 +94,8 @@ impl Serin {
 
     /// Starts it on the state that an earlier one left.
     pub fn start_again(&mut self) {
-        let (process, proxy, admin) = spawn(&self.folder.path().join("serin.yaml"), &[]);
-        self.process = process;
-        self.proxy = proxy;
-        self.admin = admin;
+        let Started { process, proxy, admin, health, log } = spawn(&self.folder.path().join("serin.yaml"), &[]);
+        (self.process, self.proxy, self.admin, self.health, self.log) = (process, proxy, admin, health, log);
     }
 
     pub fn pid(&self) -> u32 {
@@ -156,7 +169,15 @@ impl Metrics {
     }
 }
 
-fn spawn(config: &Path, variables: &[(&str, &str)]) -> (Child, SocketAddr, SocketAddr) {
+struct Started {
+    process: Child,
+    proxy: SocketAddr,
+    admin: SocketAddr,
+    health: Option<SocketAddr>,
+    log: Arc<Mutex<Vec<String>>>,
+}
+
+fn spawn(config: &Path, variables: &[(&str, &str)]) -> Started {
     let mut process = Command::new(env!("CARGO_BIN_EXE_serin"))
         .args(["run", "--config"])
         .arg(config)
@@ -165,21 +186,26 @@ fn spawn(config: &Path, variables: &[(&str, &str)]) -> (Child, SocketAddr, Socke
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let log = BufReader::new(process.stderr.take().unwrap());
+    let lines = BufReader::new(process.stderr.take().unwrap());
     let (tell, told) = mpsc::channel();
+    let log: Arc<Mutex<Vec<String>>> = Arc::default();
+    let kept = Arc::clone(&log);
     // Reads on to the end: a full pipe would stop the process.
     std::thread::spawn(move || {
-        for line in log.lines().map_while(Result::ok) {
-            if let Some((_, address)) = line.rsplit_once("address=") {
-                let _ = tell.send(address.trim().parse::<SocketAddr>().unwrap());
+        for line in lines.lines().map_while(Result::ok) {
+            if let Some((text, address)) = line.rsplit_once("address=") {
+                let _ = tell.send((text.to_owned(), address.trim().parse::<SocketAddr>().unwrap()));
             } else if std::env::var_os("SERIN_TEST_LOG").is_some() {
                 eprintln!("{line}");
             }
+            kept.lock().unwrap().push(line);
         }
     });
-    let proxy = told.recv_timeout(PATIENCE).expect("Serin says where it listens");
-    let admin = told.recv_timeout(PATIENCE).expect("Serin says where its admin API is");
-    (process, proxy, admin)
+    let has_health = std::fs::read_to_string(config).unwrap().contains("health:");
+    let (_, proxy) = told.recv_timeout(PATIENCE).expect("Serin says where it listens");
+    let (_, admin) = told.recv_timeout(PATIENCE).expect("Serin says where its admin API is");
+    let health = has_health.then(|| told.recv_timeout(PATIENCE).expect("Serin says where its health listener is").1);
+    Started { process, proxy, admin, health, log }
 }
 
 /// The command line alone.
