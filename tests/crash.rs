@@ -50,7 +50,7 @@ impl Known {
             let fine = match self.flag_asked % 7 {
                 3 if self.running.is_none() => self.start(admin),
                 5 if self.running.is_some() && self.share == 10.0 => self.advance(admin),
-                6 if self.running.is_some() && self.flag_asked % 3 == 0 => self.roll_back(admin),
+                6 if self.running.is_some() && self.flag_asked.is_multiple_of(3) => self.roll_back(admin),
                 _ => Some(()),
             };
             if fine.and_then(|()| self.set_flag(admin)).is_none() {
