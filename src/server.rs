@@ -74,7 +74,7 @@ impl Server {
             config: Arc::clone(&config),
             workers,
             variables: variables(&config.flags.environment_prefix),
-            flags: flags.unwrap_or_default(),
+            flags,
             deployments,
             checkpoint: checkpoint.unwrap_or_default(),
             writer: writer.clone(),

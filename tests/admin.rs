@@ -172,20 +172,22 @@ fn load(proxy: SocketAddr, done: &AtomicBool, failed: &AtomicU64) {
 }
 
 #[test]
-fn ten_thousand_flag_changes_under_load_are_each_durable_when_answered() {
-    const THREADS: usize = 32;
-    const CHANGES: usize = 10_000;
+fn a_thousand_flag_changes_a_second_are_each_durable_when_answered() {
+    const THREADS: u32 = 25;
+    /// Each thread changes its flag this often: a thousand a second over all, for ten seconds.
+    const EVERY: Duration = Duration::from_millis(25);
+    const CHANGES: u32 = 400;
     let small = || answering(|_| "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok".to_owned());
     let serin = Serin::start(&services(small(), small()));
     let (done, failed) = (AtomicBool::new(false), AtomicU64::new(0));
     let began = Instant::now();
     std::thread::scope(|scope| {
         let loads = [0, 1].map(|_| scope.spawn(|| load(serin.proxy, &done, &failed)));
-        let change = |thread: usize| {
+        let change = |thread: u32| {
             let serin = &serin;
             scope.spawn(move || {
                 let mut stream = connect(serin.admin);
-                for n in 0..CHANGES.div_ceil(THREADS) {
+                for n in 0..CHANGES {
                     let body = json!({ "enabled": true, "rolloutPercentage": 0, "description": n.to_string() }).to_string();
                     let request = format!(
                         "PUT /api/flags/f{thread} HTTP/1.1\r\nhost: localhost\r\n{JSON}content-length: {}\r\n\r\n{body}",
@@ -193,10 +195,12 @@ fn ten_thousand_flag_changes_under_load_are_each_durable_when_answered() {
                     );
                     stream.write_all(request.as_bytes()).unwrap();
                     assert_eq!(read_answer(&mut stream, false).status, 200);
-                    if n % 64 == thread {
+                    if n % THREADS == thread {
                         let file = serin.state_file("feature-flags.json");
                         assert_eq!(file["flags"][format!("f{thread}")]["description"], n.to_string(), "on disk");
                     }
+                    // The pace, not a wait for anything: who is late goes on at once.
+                    std::thread::sleep((EVERY * (n + 1)).saturating_sub(began.elapsed()));
                 }
             })
         };
@@ -212,14 +216,11 @@ fn ten_thousand_flag_changes_under_load_are_each_durable_when_answered() {
     let took = began.elapsed();
     assert_eq!(failed.load(Ordering::Relaxed), 0, "no request failed");
     let file = serin.state_file("feature-flags.json");
-    let last = (CHANGES.div_ceil(THREADS) - 1).to_string();
     for thread in 0..THREADS {
-        assert_eq!(file["flags"][format!("f{thread}")]["description"], last);
+        assert_eq!(file["flags"][format!("f{thread}")]["description"], (CHANGES - 1).to_string());
     }
-    assert_eq!(file["version"].as_u64().unwrap() as usize, CHANGES.div_ceil(THREADS) * THREADS, "one version a change");
-    // A thousand a second is what is promised; four times slower is a machine's bad day.
-    assert!(took < Duration::from_secs(40), "{CHANGES} changes took {took:?}");
-    println!("{CHANGES} changes in {took:?}");
+    assert_eq!(file["version"].as_u64(), Some(u64::from(CHANGES * THREADS)), "one version a change");
+    assert!(took < Duration::from_secs(20), "ten seconds of changes took {took:?}");
 }
 
 #[test]
@@ -291,10 +292,11 @@ fn listeners_know_at_once_and_go_on_where_they_were() {
     let mut slowest = Duration::ZERO;
     let mut last = String::new();
     for n in 0..20 {
-        let began = Instant::now();
         serin.api("PUT", "/api/flags/a", &json!({ "enabled": true, "rolloutPercentage": n }));
+        // From the moment at which it is durable and in force: how long a disk takes is not the question.
+        let answered = Instant::now();
         let (id, change) = listener.next();
-        slowest = slowest.max(began.elapsed());
+        slowest = slowest.max(answered.elapsed());
         assert_eq!(
             (&change["kind"], &change["flag"], &change["by"]),
             (&json!("flag"), &json!("a"), &json!("operator"))

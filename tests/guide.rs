@@ -86,6 +86,7 @@ fn flags_are_evaluated_with_every_reason_by_both() {
     let serin = serin();
     create_by_api(&serin);
     serin.does(&["flags", "set", "off", "--disabled", "--rollout", "100"]);
+    serin.does(&["flags", "set", "beta-feature", "--rules", r#"[{"type":"group","value":"beta"}]"#]);
     let cases = [
         ("beta-testing", json!({ "userId": "user-456" }), vec!["--user", "user-456"], "beta-testing is on: rule user"),
         (
@@ -101,6 +102,12 @@ fn flags_are_evaluated_with_every_reason_by_both() {
             json!({ "environment": "development" }),
             vec!["--environment", "development"],
             "debug-mode is on: percentage",
+        ),
+        (
+            "beta-feature",
+            json!({ "userId": "user-1", "groupId": "beta", "environment": "production" }),
+            vec!["--user", "user-1", "--group", "beta", "--environment", "production"],
+            "beta-feature is on: rule group",
         ),
         ("off", json!({ "userId": "u" }), vec!["--user", "u"], "off is off: disabled"),
         ("premium-feature", json!({ "userId": "u" }), vec!["--user", "u"], "premium-feature is off: default"),

@@ -16,11 +16,15 @@ pub(super) async fn alive() -> &'static str {
 
 /// Listening and loaded: it is not reached before. State that cannot be written does
 /// not take a proxy out of service, and is told.
-pub(super) async fn ready(State(admin): State<Admin>) -> String {
-    match admin.writer.failing() {
+pub(super) async fn ready(State(admin): State<Admin>) -> Result<String, Problem> {
+    if !admin.control.is_alive() {
+        let detail = "the control plane has ended: no deployment moves any more";
+        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "controlEnded", detail));
+    }
+    Ok(match admin.writer.failing() {
         None => "ready\n".to_owned(),
         Some(error) => format!("ready, but state cannot be written: {error}\n"),
-    }
+    })
 }
 
 /// Answered from the snapshot: control may be waiting for a disk.

@@ -136,6 +136,7 @@ pub(super) fn operations() -> Vec<Operation> {
         ),
         operation!("getMetrics", GET, "/metrics", Read, health::metrics, Text("text/plain"), "The same"),
         operation!("isAlive", GET, "/healthz", Open, health::alive, Text("text/plain"), "The process is alive"),
-        operation!("isReady", GET, "/readyz", Open, health::ready, Text("text/plain"), "Traffic is served"),
+        operation!("isReady", GET, "/readyz", Open, health::ready, Text("text/plain"), "Traffic is served",
+            refusals: &[503]),
     ]
 }

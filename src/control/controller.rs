@@ -26,8 +26,8 @@ pub struct Setup {
     pub workers: usize,
     /// Variables of the process that may force flags.
     pub variables: HashMap<String, String>,
-    /// The flags as they were stored.
-    pub flags: FlagFile,
+    /// The flags as they were stored; `None`: a first start.
+    pub flags: Option<FlagFile>,
     /// The deployments as they were stored.
     pub deployments: Option<DeployState>,
     /// What running deployments had counted.
@@ -42,6 +42,8 @@ pub struct Controller {
     workers: usize,
     pub(super) variables: HashMap<String, String>,
     pub(super) flags: Arc<FlagFile>,
+    /// The flag file is not there yet: it is made at once, for who wants to edit it.
+    pub(super) unsaved_flags: bool,
     /// Why the flag file cannot be written: somebody broke it by hand.
     pub(super) broken_flags: Option<String>,
     pub(super) flag_counters: HashMap<Vec<String>, Arc<FlagCounters>>,
@@ -83,12 +85,13 @@ impl Controller {
         let mut controller = Self {
             workers: setup.workers,
             variables: setup.variables,
-            flags: Arc::new(setup.flags),
+            unsaved_flags: setup.flags.is_none(),
+            flags: Arc::new(setup.flags.unwrap_or_default()),
             broken_flags: None,
             flag_counters: HashMap::new(),
             services,
             deployments_version: deployments.as_ref().map_or(0, DeployState::version),
-            unsaved: Unsaved::Change,
+            unsaved: if deployments.is_none() { Unsaved::Change } else { Unsaved::Nothing },
             writer: setup.writer,
             snapshot: Arc::new(ArcSwap::from_pointee(publish::empty(&setup.config))),
             config: setup.config,
@@ -98,6 +101,9 @@ impl Controller {
         };
         // A verdict that was remembered is carried out before the first request.
         controller.tick(clock::now());
+        if controller.services.iter().any(|service| service.ended_at_start) {
+            controller.unsaved = Unsaved::Rollback;
+        }
         controller.publish();
         controller
     }

@@ -71,6 +71,11 @@ impl Control {
         self.snapshot.load_full()
     }
 
+    /// Whether control still runs: without it nothing is advanced, written or answered.
+    pub fn is_alive(&self) -> bool {
+        !self.commands.is_closed()
+    }
+
     /// What happens.
     pub fn events(&self) -> &Events {
         &self.events

@@ -48,7 +48,9 @@ pub(super) async fn run(
 ) {
     let woken = controller.woken();
     let mut times = Times { look: clock::now() + LOOK, checkpoint: clock::now(), retry: None };
-    controller.save_flags().await.unwrap_or_else(|error| tracing::error!(%error, "the flags could not be written"));
+    if controller.unsaved_flags {
+        controller.save_flags().await.unwrap_or_else(|error| tracing::error!(%error, "the flags could not be written"));
+    }
     loop {
         let now = clock::now();
         let next = controller.tick(now);

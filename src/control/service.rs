@@ -41,6 +41,8 @@ pub(super) struct ServiceControl {
     /// What happened to deployments and was not told yet.
     pub(super) untold: Vec<(String, EventRecord)>,
     stable_by_minute: Recent,
+    /// A deployment that was stored as running could not go on.
+    pub(super) ended_at_start: bool,
 }
 
 /// A service for whoever asks.
@@ -100,6 +102,7 @@ impl ServiceControl {
             recorders,
             untold: Vec::new(),
             stable_by_minute: Recent::default(),
+            ended_at_start: false,
             config,
         };
         if let Some(record) = stored.and_then(|stored| stored.current.as_ref()) {
@@ -118,6 +121,7 @@ impl ServiceControl {
                 record.status = "rolled_back".to_owned();
                 record.rollback_reason = Some("pool removed".to_owned());
                 record.completed_at = Some(clock::rfc3339());
+                self.ended_at_start = true;
                 self.remember(record);
             }
         }

@@ -17,8 +17,7 @@ use crate::decide::time::seconds;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct FlagFile {
-    /// By name.
-    #[serde(default)]
+    /// By name. A file without them is none of ours: reading it as empty would lose them.
     pub flags: BTreeMap<FlagName, Flag>,
     /// RFC 3339.
     #[serde(default)]
