@@ -1,15 +1,15 @@
 //! Serin, nginx and HAProxy in turn on one core, with origin and load generator on
 //! the other: CPU time of the proxy's process per request, as a ratio to nginx.
 //!
-//! `cargo bench --bench side_by_side [-- --rounds 121 --seconds 0.12]`
+//! `cargo bench --bench side_by_side [-- --rounds 15 --seconds 2]`
 //!
 //! Workload: 64 keep-alive connections, a 1 KiB answer, 10,000 users by cookie,
 //! 10 % of them to the canary. nginx and HAProxy split by a hash of the cookie and
 //! inject three header fields; Serin does what it always does (identity, bucket,
 //! guard, ledgers, histogram, three flags, track, forwarding and request id
 //! fields: ten in all). A second nginx writes ten fields too: what it costs to have
-//! of nginx what Serin says to the app. Short rounds are interleaved and the median
-//! of the per-round ratios counts: absolute times say nothing on a machine that
+//! of nginx what Serin says to the app. Rounds are interleaved and the median of the
+//! per-round ratios counts: absolute times say nothing on a machine that
 //! others use too.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, clippy::print_stderr)]
 #![allow(clippy::disallowed_methods)]
@@ -39,7 +39,7 @@ struct Options {
 }
 
 fn options() -> Options {
-    let mut options = Options { rounds: 121, seconds: 0.12 };
+    let mut options = Options { rounds: 15, seconds: 2.0 };
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
         match arg.as_str() {

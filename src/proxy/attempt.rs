@@ -8,6 +8,7 @@ use http::request::Parts;
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
 use hyper::body::Incoming;
 
+use super::added::Added;
 use super::answer::Answer;
 use super::body::RequestBody;
 use super::connection::Client;
@@ -35,6 +36,7 @@ pub(super) struct Attempt<'a> {
     pub(super) pool: usize,
     pub(super) parts: &'a Parts,
     pub(super) target: &'a Uri,
+    pub(super) added: &'a Added<'a>,
     pub(super) upload: Option<&'a Rc<Upload>>,
 }
 
@@ -97,7 +99,9 @@ impl Attempt<'_> {
     ) -> Result<Sent, Answer> {
         let request = self.request(headers)?;
         let mut was_open = false;
-        let waited = lease.send(request, |cx| self.between(exchange, &mut was_open, cx)).await;
+        let waited = lease
+            .send(request, |fields| self.added.write(fields), |cx| self.between(exchange, &mut was_open, cx))
+            .await;
         let answer = match waited {
             Ok(answer) => answer,
             Err(kind) => return Err(Answer::Failed(kind)),

@@ -10,6 +10,7 @@ use http::{Request, Response, Version};
 use http_body::Body;
 use hyper::body::Incoming;
 
+use super::added::{Added, forwarded_for};
 use super::answer::Answer;
 use super::attempt::{Answered, Attempt};
 use super::body::{ResponseBody, Streaming};
@@ -17,29 +18,19 @@ use super::connection::Client;
 use super::exchange::{Assignment, CLIENT_LEFT, Exchange};
 use super::force;
 use super::head::{self, Head};
-use super::headers::{
-    self, FEATURE_FLAGS, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, X_REQUEST_ID, X_SERIN_REASON,
-    X_SERIN_TRACK, X_SERIN_VERSION,
-};
+use super::headers;
 use super::identity::{COOKIE_NAME, Identifier, Identity};
 use super::io::Phase;
 use super::upload::{Gate, Upload};
 use super::view::{ServiceView, View};
 use crate::clock;
-use crate::config::{HeaderStyle, Ignore};
+use crate::config::Ignore;
 use crate::decide::bucket::Share;
-use crate::decide::flags::Context;
 use crate::subject::Track;
 use crate::telemetry::Refusal;
 
-/// Fields that Serin adds, flags aside.
-const ADDED: usize = 8;
 /// The reason of a request that says itself where it goes: no outcome of any track.
 const OVERRIDE: &str = "override";
-const TRUE: HeaderValue = HeaderValue::from_static("true");
-const FALSE: HeaderValue = HeaderValue::from_static("false");
-const HTTP: HeaderValue = HeaderValue::from_static("http");
-
 /// Answers a request: by an app server, or by Serin itself.
 ///
 /// hyper moves the future once for every request, and what a future has taken in keeps
@@ -75,18 +66,27 @@ async fn forward(client: &Rc<Client>, parts: &Parts, own: &mut Own) -> Result<Re
     let view = client.worker.view();
     let head = head::admit(parts, &view.snapshot.config.limits, &view.protected, client.trusted)?;
     let service = route(&view, &head)?;
-    let mut added = Added::new(client, &view, &service, parts, &head);
-    let minted = added.minted.take();
+    let (identity, minted) = identify(client, &view, &service, parts);
+    let assignment = assign(&service, &identity, &parts.headers);
+    let added = Added::new(client, &view, &service, parts, &head, identity, assignment);
 
     let ignored =
-        added.assignment.reason == OVERRIDE || is_ignored(&service.state.config.errors.ignore, &head, &parts.headers);
+        assignment.reason == OVERRIDE || is_ignored(&service.state.config.errors.ignore, &head, &parts.headers);
     let (mut first, upload) = match own.take() {
         Some((headers, body)) => (Some(headers), upload(client, &view, parts, body)),
         None => (None, None),
     };
-    let pool = service.state.role(added.assignment.track).pool;
-    let mut exchange = Exchange::new(Rc::clone(client), Rc::clone(&service), added.assignment, ignored, upload.clone());
-    let attempt = Attempt { client, service: &service, pool, parts, target: &head.target, upload: upload.as_ref() };
+    let pool = service.state.role(assignment.track).pool;
+    let mut exchange = Exchange::new(Rc::clone(client), Rc::clone(&service), assignment, ignored, upload.clone());
+    let attempt = Attempt {
+        client,
+        service: &service,
+        pool,
+        parts,
+        target: &head.target,
+        added: &added,
+        upload: upload.as_ref(),
+    };
     let headers = || added.headers(first.take().unwrap_or_else(|| parts.headers.clone()));
     match attempt.run(headers, &mut exchange).await {
         Ok(answered) => Ok(answer(&service, answered, exchange, minted)),
@@ -110,144 +110,23 @@ fn route(view: &View, head: &Head<'_>) -> Result<Rc<ServiceView>, Answer> {
     found.map(|index| Rc::clone(&view.services[index])).ok_or(nowhere)
 }
 
-/// What tells a request from all others; the same for each of its attempts.
-enum RequestId<'a> {
-    /// The client's.
-    Given(&'a HeaderValue),
-    /// Hexadecimal digits.
-    Own([u8; 32]),
-}
-
-impl RequestId<'_> {
-    fn value(&self) -> HeaderValue {
-        match self {
-            Self::Given(value) => (*value).clone(),
-            // Hexadecimal digits are visible ASCII.
-            Self::Own(text) => HeaderValue::from_bytes(text).unwrap_or(HeaderValue::from_static("0")),
-        }
-    }
-}
-
-/// What the app is told: track, flags, and where the request came from.
-struct Added<'a> {
-    client: &'a Rc<Client>,
+/// Who a request is from, and the cookie that was made for it.
+fn identify<'a>(
+    client: &'a Client,
     view: &'a View,
-    service: &'a Rc<ServiceView>,
-    head: &'a Head<'a>,
-    identity: Identity<'a>,
-    assignment: Assignment,
-    minted: Option<String>,
-    request_id: RequestId<'a>,
-    room: usize,
-}
-
-impl<'a> Added<'a> {
-    fn new(
-        client: &'a Rc<Client>,
-        view: &'a View,
-        service: &'a Rc<ServiceView>,
-        parts: &'a Parts,
-        head: &'a Head<'a>,
-    ) -> Self {
-        let config = &view.snapshot.config;
-        let flags = &view.snapshot.flags;
-        let identifier = Identifier {
-            config: &config.identity,
-            key: &client.worker.key,
-            trusted: client.trusted,
-            client: client_address(client, &parts.headers),
-            needed: service.state.canary.is_some() || flags.splits,
-        };
-        let mut identity = identifier.identify(&parts.headers);
-        let minted = identity.minted.take();
-        let assignment = assign(service, &identity, &parts.headers);
-        let given = head.request_id.filter(|id| headers::is_request_id(id));
-        let request_id = given.map_or_else(|| RequestId::Own(client.worker.request_id()), RequestId::Given);
-        let room = ADDED + flags.exposed.len();
-        Self { client, view, service, head, identity, assignment, minted, request_id, room }
-    }
-
-    /// The client's fields made the app's: what is not for it goes, then some are added.
-    fn headers(&self, mut headers: HeaderMap) -> HeaderMap {
-        for name in &self.head.gone {
-            headers.remove(name);
-        }
-        if self.service.state.config.override_secret.is_some() {
-            force::remove_cookie(&mut headers);
-        }
-        headers.reserve(self.room);
-        self.write_track(&mut headers);
-        self.write_flags(&mut headers);
-        self.write_origin(&mut headers);
-        headers.append(X_REQUEST_ID.clone(), self.request_id.value());
-        headers
-    }
-
-    fn write_track(&self, headers: &mut HeaderMap) {
-        let Assignment { track, reason, .. } = self.assignment;
-        headers.append(X_SERIN_TRACK.clone(), HeaderValue::from_static(track.name()));
-        headers.append(X_SERIN_REASON.clone(), HeaderValue::from_static(reason));
-        if let Some(version) = &self.service.state.role(track).version {
-            headers.append(X_SERIN_VERSION.clone(), version.clone());
-        }
-    }
-
-    fn write_flags(&self, headers: &mut HeaderMap) {
-        let snapshot = &self.view.snapshot;
-        let context = Context {
-            id: self.identity.id.as_deref(),
-            user: self.identity.user.as_deref(),
-            groups: self.identity.groups.as_deref(),
-            environment: None,
-        };
-        let mut enabled = String::new();
-        for (index, exposed) in snapshot.flags.exposed.iter().enumerate() {
-            let on = exposed.flag.evaluate(&context).enabled;
-            if let Some(counters) = &snapshot.flags.counters {
-                counters.count(self.client.worker.index, index, on);
-            }
-            match snapshot.config.flags.style {
-                HeaderStyle::Each => drop(headers.append(exposed.header.clone(), if on { TRUE } else { FALSE })),
-                HeaderStyle::List if on => {
-                    let comma = if enabled.is_empty() { "" } else { ", " };
-                    enabled.push_str(comma);
-                    enabled.push_str(exposed.flag.name().as_str());
-                }
-                HeaderStyle::List => {}
-            }
-        }
-        if snapshot.config.flags.style == HeaderStyle::List
-            && let Ok(value) = HeaderValue::try_from(enabled)
-        {
-            headers.append(FEATURE_FLAGS.clone(), value);
-        }
-    }
-
-    /// From strangers the forwarding fields are gone by now; a trusted peer's go on.
-    fn write_origin(&self, headers: &mut HeaderMap) {
-        let (peer, trusted) = (&self.client.peer_text, self.client.trusted);
-        match trusted.then(|| forwarded_for(headers)).flatten() {
-            Some(before) => {
-                let path = [before.as_bytes(), b", ", peer.as_bytes()].concat();
-                if let Ok(value) = HeaderValue::from_bytes(&path) {
-                    headers.insert(X_FORWARDED_FOR.clone(), value);
-                }
-            }
-            None => drop(headers.append(X_FORWARDED_FOR.clone(), peer.clone())),
-        }
-        if !trusted || !headers.contains_key(&X_FORWARDED_PROTO) {
-            headers.append(X_FORWARDED_PROTO.clone(), HTTP);
-        }
-        if !trusted || !headers.contains_key(&X_FORWARDED_HOST) {
-            headers.append(X_FORWARDED_HOST.clone(), self.head.host.clone());
-        }
-    }
-}
-
-/// All X-Forwarded-For fields as one list.
-fn forwarded_for(headers: &HeaderMap) -> Option<String> {
-    let parts: Vec<&str> = headers.get_all(&X_FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok()).collect();
-    (!parts.is_empty()).then(|| parts.join(", "))
+    service: &ServiceView,
+    parts: &'a Parts,
+) -> (Identity<'a>, Option<String>) {
+    let identifier = Identifier {
+        config: &view.snapshot.config.identity,
+        key: &client.worker.key,
+        trusted: client.trusted,
+        client: client_address(client, &parts.headers),
+        needed: service.state.canary.is_some() || view.snapshot.flags.splits,
+    };
+    let mut identity = identifier.identify(&parts.headers);
+    let minted = identity.minted.take();
+    (identity, minted)
 }
 
 /// The nearest address in X-Forwarded-For that is no trusted peer, else the peer.

@@ -16,6 +16,7 @@
 //! 6. `body`: the answer as it comes.
 //! 7. `exchange`: the outcome, whichever way it ended.
 
+mod added;
 mod answer;
 mod attempt;
 mod body;

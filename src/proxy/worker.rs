@@ -233,18 +233,9 @@ impl Worker {
         new
     }
 
-    /// 128 bits that no other request has, as 32 hexadecimal digits.
-    pub(super) fn request_id(&self) -> [u8; 32] {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
-        let mut text = [0_u8; 32];
-        for half in text.chunks_mut(16) {
-            let mut bits = self.next_id();
-            for digit in half {
-                *digit = DIGITS[(bits & 15) as usize];
-                bits >>= 4;
-            }
-        }
-        text
+    /// A number that no other request has.
+    pub(super) fn request_id(&self) -> u128 {
+        (u128::from(self.next_id()) << 64) | u128::from(self.next_id())
     }
 
     /// SplitMix64 (Steele, Lea, Flood 2014).

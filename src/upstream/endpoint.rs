@@ -2,15 +2,15 @@
 
 use std::cell::RefCell;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use http_body::Body;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 
-use super::connect::{ConnectError, Heard, connect};
+use super::connect::{ConnectError, connect};
 use super::lease::Lease;
+use super::wire::{AppIo, Wire};
 use crate::config;
 use crate::decide::time::Moment;
 use crate::telemetry::ProcessStats;
@@ -72,14 +72,14 @@ where
     pub async fn connect(&self, within: Duration) -> Result<Lease<B>, ConnectError> {
         let stream = connect(&self.address, within).await?;
         self.stats.upstream_connected();
-        let heard = Arc::new(AtomicBool::new(false));
-        let io = TokioIo::new(Heard::new(stream, Arc::clone(&heard)));
+        let wire = Arc::new(Wire::default());
+        let io = TokioIo::new(AppIo::new(stream, Arc::clone(&wire)));
         let (sender, connection) = http1::Builder::new()
             .writev(false)
             .handshake(io)
             .await
             .map_err(|error| ConnectError::Failed(std::io::Error::other(error)))?;
-        Ok(Lease::new(sender, connection, heard))
+        Ok(Lease::new(sender, connection, wire))
     }
 
     /// Takes a connection back after the last byte of an answer; closes it where it

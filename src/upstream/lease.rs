@@ -3,7 +3,6 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -15,8 +14,8 @@ use hyper::client::conn::http1::{Connection, SendRequest};
 use hyper_util::rt::TokioIo;
 use pin_project_lite::pin_project;
 
-use super::connect::Heard;
 use super::signal::Signal;
+use super::wire::{AppIo, HeadFields, Wire};
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -25,8 +24,8 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 pub struct Lease<B: Body + 'static> {
     sender: SendRequest<B>,
     /// Driven by whoever holds the lease; gone once it has ended or has a task of its own.
-    connection: Option<Box<Connection<TokioIo<Heard>, B>>>,
-    heard: Arc<AtomicBool>,
+    connection: Option<Box<Connection<TokioIo<AppIo>, B>>>,
+    wire: Arc<Wire>,
     signal: Arc<Signal>,
     /// The signal as the connection knows it.
     waker: Waker,
@@ -50,17 +49,13 @@ where
     B::Data: Send,
     B::Error: Into<BoxError>,
 {
-    pub(super) fn new(
-        sender: SendRequest<B>,
-        connection: Connection<TokioIo<Heard>, B>,
-        heard: Arc<AtomicBool>,
-    ) -> Self {
+    pub(super) fn new(sender: SendRequest<B>, connection: Connection<TokioIo<AppIo>, B>, wire: Arc<Wire>) -> Self {
         let signal = Arc::new(Signal::default());
         let waker = Waker::from(Arc::clone(&signal));
-        Self { sender, connection: Some(Box::new(connection)), heard, signal, waker, reused: false, kept_for: None }
+        Self { sender, connection: Some(Box::new(connection)), wire, signal, waker, reused: false, kept_for: None }
     }
 
-    /// Sends a request and waits for the head of its answer. `between` is asked after
+    /// Sends a request, with these fields behind its own, and waits for the head of its answer. `between` is asked after
     /// each look at the connection: `Ready` ends the waiting with its value, and it says
     /// whether the connection has to be looked at once more.
     ///
@@ -69,9 +64,10 @@ where
     pub fn send<T>(
         &mut self,
         request: Request<B>,
+        fields: impl FnOnce(&mut HeadFields<'_>),
         between: impl FnMut(&mut Context<'_>) -> Poll<Between<T>>,
     ) -> impl Future<Output = Result<Result<Response<Incoming>, SendError<B>>, T>> {
-        self.heard.store(false, Ordering::Relaxed);
+        self.wire.begin(fields);
         let Self { sender, connection, signal, waker, .. } = self;
         Sending { connection, signal, waker, answer: sender.try_send_request(request), between }
     }
@@ -109,7 +105,7 @@ where
 
     /// Whether the app has sent a byte since the request was sent.
     pub fn heard(&self) -> bool {
-        self.heard.load(Ordering::Relaxed)
+        self.wire.heard()
     }
 
     /// Whether it can take another request now.
@@ -134,7 +130,7 @@ pin_project! {
     /// A request under way, until the head of its answer is here. A type of its own: an
     /// `async` block would have room for the request twice.
     struct Sending<'a, B, A, F> where B: Body, B: 'static {
-        connection: &'a mut Option<Box<Connection<TokioIo<Heard>, B>>>,
+        connection: &'a mut Option<Box<Connection<TokioIo<AppIo>, B>>>,
         signal: &'a Signal,
         waker: &'a Waker,
         #[pin]
@@ -186,7 +182,7 @@ pub enum Between<T> {
     End(T),
 }
 
-fn drive<B>(connection: &mut Option<Box<Connection<TokioIo<Heard>, B>>>, signal: &Signal, waker: &Waker)
+fn drive<B>(connection: &mut Option<Box<Connection<TokioIo<AppIo>, B>>>, signal: &Signal, waker: &Waker)
 where
     B: Body + 'static,
     B::Data: Send,

@@ -11,7 +11,9 @@ mod connect;
 mod endpoint;
 mod lease;
 mod signal;
+mod wire;
 
 pub use connect::ConnectError;
 pub use endpoint::{Endpoint, IdleLimits};
 pub use lease::{Between, Lease, SendError};
+pub use wire::HeadFields;

@@ -1,0 +1,156 @@
+//! What the app is told: track, flags, and where the request came from (SPEC 2.5).
+//!
+//! The client's fields lose what is not for the app; what Serin says comes behind them.
+
+use std::rc::Rc;
+
+use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::request::Parts;
+
+use super::connection::Client;
+use super::exchange::Assignment;
+use super::force;
+use super::head::Head;
+use super::headers::{
+    self, FEATURE_FLAGS, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, X_REQUEST_ID, X_SERIN_REASON,
+    X_SERIN_TRACK, X_SERIN_VERSION,
+};
+use super::identity::Identity;
+use super::view::{ServiceView, View};
+use crate::config::HeaderStyle;
+use crate::decide::flags::Context;
+use crate::upstream::HeadFields;
+
+static TRUE: HeaderValue = HeaderValue::from_static("true");
+static FALSE: HeaderValue = HeaderValue::from_static("false");
+static HTTP: HeaderValue = HeaderValue::from_static("http");
+
+/// What tells a request from all others; the same for each of its attempts.
+enum RequestId<'a> {
+    /// The client's.
+    Given(&'a HeaderValue),
+    Own(u128),
+}
+
+/// What is added to a request; the same for each of its attempts.
+pub(super) struct Added<'a> {
+    client: &'a Rc<Client>,
+    view: &'a View,
+    service: &'a Rc<ServiceView>,
+    parts: &'a Parts,
+    head: &'a Head<'a>,
+    identity: Identity<'a>,
+    assignment: Assignment,
+    request_id: RequestId<'a>,
+}
+
+impl<'a> Added<'a> {
+    pub(super) fn new(
+        client: &'a Rc<Client>,
+        view: &'a View,
+        service: &'a Rc<ServiceView>,
+        parts: &'a Parts,
+        head: &'a Head<'a>,
+        identity: Identity<'a>,
+        assignment: Assignment,
+    ) -> Self {
+        let given = head.request_id.filter(|id| headers::is_request_id(id));
+        let request_id = given.map_or_else(|| RequestId::Own(client.worker.request_id()), RequestId::Given);
+        Self { client, view, service, parts, head, identity, assignment, request_id }
+    }
+
+    /// The client's fields without what is not for the app.
+    pub(super) fn headers(&self, mut headers: HeaderMap) -> HeaderMap {
+        for name in &self.head.gone {
+            headers.remove(name);
+        }
+        if self.service.state.config.override_secret.is_some() {
+            force::remove_cookie(&mut headers);
+        }
+        if self.client.trusted {
+            // Written anew, with the peer behind it.
+            headers.remove(&X_FORWARDED_FOR);
+        }
+        headers
+    }
+
+    /// Writes Serin's own.
+    pub(super) fn write(&self, fields: &mut HeadFields<'_>) {
+        self.write_track(fields);
+        self.write_flags(fields);
+        self.write_origin(fields);
+        match self.request_id {
+            RequestId::Given(value) => fields.add(&X_REQUEST_ID, value),
+            RequestId::Own(id) => fields.add_hex(&X_REQUEST_ID, id),
+        }
+    }
+
+    fn write_track(&self, fields: &mut HeadFields<'_>) {
+        let Assignment { track, reason, .. } = self.assignment;
+        fields.add(&X_SERIN_TRACK, &HeaderValue::from_static(track.name()));
+        fields.add(&X_SERIN_REASON, &HeaderValue::from_static(reason));
+        if let Some(version) = &self.service.state.role(track).version {
+            fields.add(&X_SERIN_VERSION, version);
+        }
+    }
+
+    fn write_flags(&self, fields: &mut HeadFields<'_>) {
+        let snapshot = &self.view.snapshot;
+        let context = Context {
+            id: self.identity.id.as_deref(),
+            user: self.identity.user.as_deref(),
+            groups: self.identity.groups.as_deref(),
+            environment: None,
+        };
+        let mut enabled = String::new();
+        for (index, exposed) in snapshot.flags.exposed.iter().enumerate() {
+            let on = exposed.flag.evaluate(&context).enabled;
+            if let Some(counters) = &snapshot.flags.counters {
+                counters.count(self.client.worker.index, index, on);
+            }
+            match snapshot.config.flags.style {
+                HeaderStyle::Each => fields.add(&exposed.header, if on { &TRUE } else { &FALSE }),
+                HeaderStyle::List if on => {
+                    let comma = if enabled.is_empty() { "" } else { ", " };
+                    enabled.push_str(comma);
+                    enabled.push_str(exposed.flag.name().as_str());
+                }
+                HeaderStyle::List => {}
+            }
+        }
+        if snapshot.config.flags.style == HeaderStyle::List
+            && let Ok(value) = HeaderValue::try_from(enabled)
+        {
+            fields.add(&FEATURE_FLAGS, &value);
+        }
+    }
+
+    /// From strangers the forwarding fields are gone by now; a trusted peer's go on.
+    fn write_origin(&self, fields: &mut HeadFields<'_>) {
+        let peer = &self.client.peer_text;
+        let before = if self.passes(&X_FORWARDED_FOR) { forwarded_for(&self.parts.headers) } else { None };
+        match before
+            .and_then(|before| HeaderValue::from_bytes(&[before.as_bytes(), b", ", peer.as_bytes()].concat()).ok())
+        {
+            Some(path) => fields.add(&X_FORWARDED_FOR, &path),
+            None => fields.add(&X_FORWARDED_FOR, peer),
+        }
+        if !self.passes(&X_FORWARDED_PROTO) {
+            fields.add(&X_FORWARDED_PROTO, &HTTP);
+        }
+        if !self.passes(&X_FORWARDED_HOST) {
+            fields.add(&X_FORWARDED_HOST, self.head.host);
+        }
+    }
+
+    /// Whether the client's own field of this name goes to the app.
+    fn passes(&self, name: &HeaderName) -> bool {
+        self.client.trusted && !self.head.gone.contains(name) && self.parts.headers.contains_key(name)
+    }
+}
+
+/// All X-Forwarded-For fields as one list.
+pub(super) fn forwarded_for(headers: &HeaderMap) -> Option<String> {
+    let parts: Vec<&str> = headers.get_all(&X_FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok()).collect();
+    (!parts.is_empty()).then(|| parts.join(", "))
+}
