@@ -7,6 +7,7 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use serin::decide::bucket::{Bucket, Salt, Share};
 use serin::decide::flags::{CompiledFlag, Context, EnvironmentRules, Flag};
 use serin::decide::guard::{Alpha, Comparison, GuardPlan, Rate, StageRule};
+use serin::decide::time::Moment;
 use serin::subject::{Outcome, Recorded, Subject, SubjectPlan, Track};
 
 fn buckets(c: &mut Criterion) {
@@ -58,7 +59,10 @@ fn record(c: &mut Criterion) {
             next = (next + 7_919) % 10_000;
             let bucket = Bucket::new(next).unwrap();
             let track = if word.reaches(bucket) { Track::Canary } else { Track::Stable };
-            subject.record(0, Outcome { word, track, bucket: Some(bucket), verdict: Recorded::Success });
+            subject.record(
+                0,
+                Outcome { at: Moment::ORIGIN, word, track, bucket: Some(bucket), verdict: Recorded::Success },
+            );
         });
     });
 }

@@ -42,6 +42,8 @@ pub struct ServiceState {
     pub canary: Option<Canary>,
     /// Its counters, for as long as the process runs.
     pub stats: Arc<ServiceStats>,
+    /// Stable's latencies of the last minutes.
+    pub stable_recent: Arc<MergedLatency>,
     /// The answers of the current and the previous roles.
     pub series: Vec<Arc<PoolSeries>>,
 }
@@ -78,6 +80,8 @@ pub struct Canary {
     pub salt: Salt,
     /// Latencies of both tracks since it began.
     pub latency: Arc<[MergedLatency; 2]>,
+    /// Stable's latencies in the latency guard's window.
+    pub stable_window: Arc<MergedLatency>,
     /// The stage it is in, from 0; the number of stages in the bake.
     pub stage: usize,
     /// Who is always on it.

@@ -33,6 +33,7 @@ use loom::sync::Arc;
 use loom::thread;
 use serin::decide::bucket::{Bucket, Share};
 use serin::decide::guard::{Enforcement, GuardPlan, Rate, StageRule};
+use serin::decide::time::Moment;
 use subject::{Outcome, Recorded, Subject, SubjectPlan};
 
 fn share(points: u16) -> Share {
@@ -45,7 +46,7 @@ fn rule(min_requests: u64) -> StageRule {
 
 /// Two workers; the comparison rests, so that the rate rule alone decides.
 fn new_subject(min_requests: u64) -> Subject {
-    let guard = GuardPlan { errors: Enforcement::Off, ..GuardPlan::default() };
+    let guard = GuardPlan { errors: Enforcement::Off, latency: Enforcement::Off, ..GuardPlan::default() };
     Subject::new(
         SubjectPlan {
             share: share(1_000),
@@ -62,7 +63,7 @@ fn new_subject(min_requests: u64) -> Subject {
 
 fn canary(subject: &Subject, error: bool) -> Outcome {
     let verdict = if error { Recorded::Error } else { Recorded::Success };
-    Outcome { word: subject.word(), track: Track::Canary, bucket: Bucket::new(7), verdict }
+    Outcome { at: Moment::ORIGIN, word: subject.word(), track: Track::Canary, bucket: Bucket::new(7), verdict }
 }
 
 fn check(model: impl Fn() + Send + Sync + 'static) {
@@ -158,7 +159,7 @@ fn a_verdict_wakes_control_once() {
     static WOKEN: AtomicUsize = AtomicUsize::new(0);
     check(|| {
         WOKEN.store(0, Ordering::SeqCst);
-        let guard = GuardPlan { errors: Enforcement::Off, ..GuardPlan::default() };
+        let guard = GuardPlan { errors: Enforcement::Off, latency: Enforcement::Off, ..GuardPlan::default() };
         let plan = SubjectPlan {
             share: share(1_000),
             rule: rule(1),

@@ -65,7 +65,7 @@ impl World {
         let track = if word.reaches(bucket) { Track::Canary } else { Track::Stable };
         self.canary_requests += u64::from(track == Track::Canary);
         let verdict = if fails(track) { Recorded::Error } else { Recorded::Success };
-        let outcome = Outcome { word, track, bucket: Some(bucket), verdict };
+        let outcome = Outcome { at: self.now, word, track, bucket: Some(bucket), verdict };
         self.subject.record(user as usize, outcome);
     }
 

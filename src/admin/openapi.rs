@@ -148,9 +148,11 @@ fn schemas() -> Value {
         "Stage": object(&["percentage", "duration", "minRequests", "maxErrorRate"], &json!({
             "percentage": percent(), "duration": seconds(), "minRequests": count(), "maxErrorRate": rate(),
             "hold": { "type": "boolean" } })),
-        "Guard": object(&["falseRollback", "errors", "rate"], &json!({
+        "Guard": { "type": "object", "additionalProperties": false, "properties": {
             "falseRollback": { "type": "number", "exclusiveMinimum": 0, "maximum": 0.5 },
-            "errors": { "enum": ["enforce", "observe", "off"] }, "rate": { "enum": ["plain", "evidence"] } })),
+            "errors": { "enum": ["enforce", "observe", "off"] }, "latency": { "enum": ["enforce", "observe", "off"] },
+            "slowerThan": { "type": "string", "description": "p50 to p99 of stable, or a duration like 250ms" },
+            "rate": { "enum": ["plain", "evidence"] } } },
         "Start": { "type": "object", "required": ["version"], "additionalProperties": false, "properties": {
             "version": { "type": "string", "pattern": "^[!-~]{1,128}$" },
             "strategy": { "enum": ["canary", "rolling", "blue-green", "instant"] }, "stages": list("Stage"),
@@ -158,7 +160,7 @@ fn schemas() -> Value {
             "guard": reference("Guard"), "onFail": { "enum": ["rollback", "pause"] },
             "onInsufficient": { "enum": ["extend", "pause", "rollback"] }, "maxDuration": seconds(),
             "promoteEarly": { "type": "boolean" }, "onComplete": { "enum": ["promote", "return"] },
-            "include": list("Rule"), "exclude": list("Rule"), "restart": { "type": "boolean" },
+            "warmup": seconds(), "include": list("Rule"), "exclude": list("Rule"), "restart": { "type": "boolean" },
             "force": { "type": "boolean" } } },
         "Act": { "type": "object", "additionalProperties": false,
             "properties": { "reason": maybe("string"), "force": { "type": "boolean" } } },

@@ -140,12 +140,15 @@ impl Controller {
 
     /// Moves every deployment on as far as it goes; the value is when to look again.
     pub(super) fn tick(&mut self, now: Moment) -> Option<Moment> {
-        let mut moved = false;
+        let (mut moved, mut turned) = (false, false);
         for service in &mut self.services {
             moved |= service.tick(now);
+            turned |= service.stable_recent.turn(now);
         }
         if moved {
             self.deployments_changed();
+        }
+        if moved || turned {
             self.publish();
         }
         self.services.iter().filter_map(|service| service.look_again(now)).min()

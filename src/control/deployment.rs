@@ -8,6 +8,7 @@ use tokio::sync::Notify;
 use super::checkpoint::CheckpointRecord;
 use super::error::ControlError;
 use super::service::ServiceControl;
+use super::threshold::Threshold;
 use crate::clock;
 use crate::config::SaltKind;
 use crate::decide::bucket::{Salt, Share};
@@ -40,6 +41,7 @@ pub(super) struct Deployment {
     revision: u64,
     pub(super) subject: Arc<Subject>,
     pub(super) latency: Arc<[MergedLatency; 2]>,
+    pub(super) threshold: Threshold,
     started_at: String,
     ended_at: Option<String>,
     decision: Option<DecisionRecord>,
@@ -87,6 +89,7 @@ impl Deployment {
             state: State::started(clock::now()),
             revision: 0,
             latency: Arc::default(),
+            threshold: Threshold::new(guard.slower_than, &service.stable_recent),
             started_at: clock::rfc3339(),
             ended_at: None,
             decision: None,
@@ -94,6 +97,8 @@ impl Deployment {
             untold: Vec::new(),
             service: Arc::clone(&service.config),
         };
+        deployment.warm_up(clock::now(), Duration::ZERO);
+        deployment.threshold.look(&deployment.subject);
         let share = deployment.plan.stages.as_slice()[0].share;
         deployment.tell("started", &by, format!("{} goes to {share} of users", deployment.version));
         deployment
@@ -128,7 +133,8 @@ impl Deployment {
             Some(subject)
         });
         let subject = remembered.unwrap_or_else(|| Subject::new(now, wake(woken)));
-        Some(Self {
+        let threshold = Threshold::new(record.guard.slower_than, &service.stable_recent).recalled(&subject.judge());
+        let deployment = Self {
             id: record.id.clone(),
             version: record.version.clone(),
             previous_version: record.previous_version.clone(),
@@ -143,13 +149,21 @@ impl Deployment {
             state: State::Active(Active { phase, clock, pause, waived: record.waived }),
             revision: record.revision,
             latency: Arc::default(),
+            threshold,
             started_at: record.started_at.clone(),
             ended_at: None,
             decision: None,
             events: record.events.clone(),
             untold: Vec::new(),
             service: Arc::clone(&service.config),
-        })
+        };
+        deployment.warm_up(clock::now(), elapsed);
+        Some(deployment)
+    }
+
+    /// Slow answers count once the stage, which has lasted so long, is warm.
+    fn warm_up(&self, now: Moment, elapsed: Duration) {
+        self.subject.warm_at(now + self.plan.conduct.warmup.saturating_sub(elapsed));
     }
 
     /// What a restart has to know beyond the record.
@@ -230,8 +244,30 @@ impl Deployment {
             Some(breach) => Event::Breach(breach),
             None => Event::Tick(self.readings(now)),
         };
+        self.threshold.look(&self.subject);
         // Neither is ever refused.
-        self.happen(event, "serin", now).unwrap_or_default()
+        let mut effects = self.happen(event, "serin", now).unwrap_or_default();
+        if self.tell_observed() {
+            effects.push(Effect::Persist);
+        }
+        effects
+    }
+
+    /// Tells once what guards that only observe would have done.
+    fn tell_observed(&mut self) -> bool {
+        let found = self.subject.judge().observed();
+        let kinds = ["observedErrors", "observedLatency"];
+        let mut told = false;
+        for (kind, breach) in kinds.into_iter().zip(found) {
+            let known = self.events.iter().any(|event| event.kind == kind);
+            if let (Some(breach), false, false) = (breach, known, self.state.ended()) {
+                let text =
+                    format!("a guard that only observes would have rolled back: {breach}; {}", self.counts_in_words());
+                self.tell(kind, "serin", text);
+                told = true;
+            }
+        }
+        told
     }
 
     fn readings(&self, now: Moment) -> Readings {
@@ -253,6 +289,8 @@ impl Deployment {
         for effect in &next.effects {
             match effect {
                 Effect::Turn { share, rule } => {
+                    // Before the turn: the first answers of the stage are not counted yet.
+                    self.warm_up(now, Duration::ZERO);
                     if let Err(lost) = self.subject.turn(self.subject.word(), *share, *rule) {
                         return self.turn_lost(lost, now);
                     }
@@ -362,7 +400,9 @@ impl Deployment {
         let canary_users = judge.comparison().counted_on_canary();
         let (value, limit) = match breach {
             Breach::ErrorRate { errors, requests, limit } => (*errors as f64 / (*requests).max(1) as f64, limit.get()),
-            Breach::Limit { evidence, bound, .. } | Breach::Comparison { evidence, bound, .. } => (*evidence, *bound),
+            Breach::Limit { evidence, bound, .. }
+            | Breach::Comparison { evidence, bound, .. }
+            | Breach::Latency { evidence, bound, .. } => (*evidence, *bound),
         };
         self.decision = Some(DecisionRecord {
             rule: breach.rule().to_owned(),
@@ -408,6 +448,7 @@ impl Deployment {
             waived: active.is_some_and(|active| active.waived),
             returning: self.returning().is_some(),
             metrics: self.metrics(),
+            evidence: self.subject.judge().standings(),
             rollback_reason: self.rollback_reason(),
             decision: self.decision.clone(),
             events: self.events.clone(),

@@ -11,7 +11,7 @@ use super::service::{ServiceControl, ServiceOverview};
 use crate::clock;
 use crate::decide::bucket::Share;
 use crate::decide::flags::{Chosen as Chooser, Rule, Target};
-use crate::decide::guard::GuardPlan;
+use crate::decide::guard::{Alpha, Enforcement, GuardPlan, RateRule, SlowerThan};
 use crate::decide::rollout::{
     Cause, Conduct, Event, OnComplete, OnFail, OnInsufficient, Plan, Stages, Steps, Strategy,
 };
@@ -52,7 +52,7 @@ pub struct StartRequest {
     pub bake: Option<Duration>,
     /// Its guard.
     #[serde(default)]
-    pub guard: Option<GuardPlan>,
+    pub guard: GuardChanges,
     /// After a verdict.
     #[serde(default)]
     pub on_fail: Option<OnFail>,
@@ -68,6 +68,9 @@ pub struct StartRequest {
     /// After the bake.
     #[serde(default)]
     pub on_complete: Option<OnComplete>,
+    /// After the start and each stage slow answers do not count for so long.
+    #[serde(default, with = "optional_seconds")]
+    pub warmup: Option<Duration>,
     /// Who is always on the canary.
     #[serde(default)]
     pub include: Option<Vec<Rule>>,
@@ -80,6 +83,35 @@ pub struct StartRequest {
     /// Start although something speaks against it.
     #[serde(default)]
     pub force: bool,
+}
+
+/// What of its guard is other than configured.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct GuardChanges {
+    /// The budget.
+    pub false_rollback: Option<Alpha>,
+    /// The comparison of errors.
+    pub errors: Option<Enforcement>,
+    /// The comparison of slow answers.
+    pub latency: Option<Enforcement>,
+    /// What slow is.
+    pub slower_than: Option<SlowerThan>,
+    /// How `maxErrorRate` is judged.
+    pub rate: Option<RateRule>,
+}
+
+impl GuardChanges {
+    /// The configured guard with these changes.
+    pub fn apply(self, configured: GuardPlan) -> GuardPlan {
+        GuardPlan {
+            false_rollback: self.false_rollback.unwrap_or(configured.false_rollback),
+            errors: self.errors.unwrap_or(configured.errors),
+            latency: self.latency.unwrap_or(configured.latency),
+            slower_than: self.slower_than.unwrap_or(configured.slower_than),
+            rate: self.rate.unwrap_or(configured.rate),
+        }
+    }
 }
 
 impl StartRequest {
@@ -406,7 +438,9 @@ impl Controller {
                 |bucket: &crate::decide::bucket::Bucket| word.reaches(*bucket) == (report.track == Track::Canary);
             let bucket = report.user_id.as_deref().map(|id| salt.bucket(id)).filter(drawn);
             let verdict = if report.error { Recorded::Error } else { Recorded::Success };
-            deployment.subject.record(recorder, Outcome { word, track: report.track, bucket, verdict });
+            deployment
+                .subject
+                .record(recorder, Outcome { at: clock::now(), word, track: report.track, bucket, verdict });
         }
         Ok(reports.len())
     }
@@ -435,6 +469,7 @@ fn begin(service: &ServiceControl, request: StartRequest, pool: usize, by: &str)
         max_duration: request.max_duration.unwrap_or(default.max_duration),
         promote_early: request.promote_early.unwrap_or(default.promote_early),
         on_complete: request.on_complete.unwrap_or(default.on_complete),
+        warmup: request.warmup.unwrap_or(default.warmup),
     };
     let include = request.include.unwrap_or_else(|| defaults.include.clone());
     let exclude = request.exclude.unwrap_or_else(|| defaults.exclude.clone());
@@ -453,7 +488,7 @@ fn begin(service: &ServiceControl, request: StartRequest, pool: usize, by: &str)
             bake: request.bake.unwrap_or(defaults.bake),
             conduct,
         },
-        guard: request.guard.unwrap_or(defaults.guard),
+        guard: request.guard.apply(defaults.guard),
         salt: defaults.salt,
         chosen: Chosen { include, exclude },
         by: by.to_owned(),

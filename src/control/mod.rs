@@ -18,6 +18,7 @@ mod flags;
 mod publish;
 mod run;
 mod service;
+mod threshold;
 mod versions;
 
 use std::sync::Arc;

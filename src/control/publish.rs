@@ -45,6 +45,7 @@ fn state(service: &mut ServiceControl) -> ServiceState {
         subject: Arc::clone(&deployment.subject),
         salt: deployment.salt(),
         latency: Arc::clone(&deployment.latency),
+        stable_window: Arc::clone(&deployment.threshold.window),
         stage: deployment.stage_index(),
         include: Chosen::new(&deployment.chosen().include),
         exclude: Chosen::new(&deployment.chosen().exclude),
@@ -54,6 +55,7 @@ fn state(service: &mut ServiceControl) -> ServiceState {
         stable,
         canary,
         stats: Arc::clone(&service.stats),
+        stable_recent: service.stable_recent.current(),
         series: service.all_series(),
     }
 }

@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 use super::checkpoint::Checkpoint;
 use super::deployment::Deployment;
 use super::error::ControlError;
+use super::threshold::RecentLatency;
 use crate::clock;
 use crate::config;
 use crate::decide::rollout::Effect;
@@ -41,6 +42,7 @@ pub(super) struct ServiceControl {
     /// What happened to deployments and was not told yet.
     pub(super) untold: Vec<(String, EventRecord)>,
     stable_by_minute: Recent,
+    pub(super) stable_recent: RecentLatency,
     /// A deployment that was stored as running could not go on.
     pub(super) ended_at_start: bool,
 }
@@ -102,6 +104,7 @@ impl ServiceControl {
             recorders,
             untold: Vec::new(),
             stable_by_minute: Recent::default(),
+            stable_recent: RecentLatency::default(),
             ended_at_start: false,
             config,
         };

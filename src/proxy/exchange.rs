@@ -13,7 +13,7 @@ use super::connection::Client;
 use super::io::Phase;
 use super::upload::Upload;
 use super::view::ServiceView;
-use super::waiting::Ticket;
+use super::waiting::{Ticket, Waiter};
 use crate::clock;
 use crate::decide::bucket::Bucket;
 use crate::decide::time::Moment;
@@ -61,6 +61,8 @@ pub(super) struct Exchange {
     upload: Option<Rc<Upload>>,
     state: State,
     ticket: Option<Ticket>,
+    /// It has counted as slow.
+    slow: bool,
 }
 
 impl Exchange {
@@ -80,6 +82,7 @@ impl Exchange {
             upload,
             state: State::Waiting,
             ticket: None,
+            slow: false,
         };
         exchange.note_wait();
         exchange
@@ -93,11 +96,12 @@ impl Exchange {
         }
     }
 
-    /// A canary request whose body has ended is seen to wait.
+    /// A request whose body has ended is seen to wait.
     pub(super) fn note_wait(&mut self) {
-        let waits = self.ticket.is_none() && self.assignment.track == Track::Canary && !self.ignored;
+        let Assignment { word: Some(word), bucket, track, .. } = self.assignment else { return };
+        let waits = self.ticket.is_none() && !self.ignored && self.service.watches(track);
         if let (true, Some(since)) = (waits, self.asked_at()) {
-            self.ticket = Some(self.service.wait(since));
+            self.ticket = Some(self.service.wait(track, since, Waiter { word, bucket }));
         }
     }
 
@@ -115,6 +119,8 @@ impl Exchange {
             self.settle(OutcomeKind::Error(ErrorKind::App));
         } else if rules.status.contains(status.as_u16()) {
             self.settle(OutcomeKind::Error(ErrorKind::Status));
+        } else {
+            self.find_slow(now, latency);
         }
     }
 
@@ -125,6 +131,10 @@ impl Exchange {
         if kind == ErrorKind::Timeout {
             // The deadline is a lower bound of what the answer would have taken.
             self.record_wait();
+            let now = clock::now();
+            if let Some(since) = self.asked_at() {
+                self.find_slow(now, now.since(since));
+            }
         }
         self.settle(OutcomeKind::Error(kind));
     }
@@ -176,10 +186,23 @@ impl Exchange {
         self.wait_is_over();
         self.count_code(CLIENT_LEFT);
         let patience = self.service.state.config.errors.abandon_after;
-        let waited = self.asked_at().map(|since| clock::now().since(since));
-        if waited.is_some_and(|waited| waited >= patience) {
+        let now = clock::now();
+        let Some(waited) = self.asked_at().map(|since| now.since(since)) else { return };
+        self.find_slow(now, waited);
+        if waited >= patience {
             self.record_wait();
             self.settle(OutcomeKind::Error(ErrorKind::Abandoned));
+        }
+    }
+
+    /// Has it taken longer than the threshold, and is that not counted yet?
+    fn find_slow(&mut self, now: Moment, latency: Duration) {
+        let Assignment { word, bucket, track, .. } = self.assignment;
+        if let (Some(word), Some(canary), false) = (word, &self.service.state.canary, self.slow || self.ignored)
+            && canary.subject.slow_after(now).is_some_and(|after| latency > after)
+        {
+            self.slow = true;
+            canary.subject.record_slow(Outcome { at: now, word, track, bucket, verdict: Recorded::Success });
         }
     }
 
@@ -198,7 +221,7 @@ impl Exchange {
                 OutcomeKind::Error(_) if late => Recorded::LateError,
                 OutcomeKind::Error(_) => Recorded::Error,
             };
-            canary.subject.record(worker, Outcome { word, track, bucket, verdict });
+            canary.subject.record(worker, Outcome { at: clock::now(), word, track, bucket, verdict });
         }
     }
 
@@ -214,7 +237,7 @@ impl Exchange {
 
     fn wait_is_over(&mut self) {
         if let Some(ticket) = self.ticket.take() {
-            self.service.wait_is_over(ticket);
+            self.slow |= self.service.wait_is_over(self.assignment.track, ticket);
         }
     }
 

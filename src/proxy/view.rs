@@ -8,11 +8,11 @@ use std::sync::Arc;
 
 use super::body::RequestBody;
 use super::headers::Protected;
-use super::waiting::{Ticket, Waiting};
+use super::waiting::{Ticket, Waiter, Waiting};
 use crate::config;
 use crate::decide::time::Moment;
 use crate::snapshot::{ServiceState, Snapshot};
-use crate::subject::{NOTHING_WAITS, Subject, Track};
+use crate::subject::{NOTHING_WAITS, Outcome, Recorded, Subject, Track};
 use crate::telemetry::{LocalLatency, ProcessStats};
 use crate::upstream::{Endpoint, IdleLimits};
 
@@ -69,6 +69,10 @@ impl View {
     pub(super) fn flush(&self) {
         self.services.iter().for_each(|service| service.flush());
     }
+
+    pub(super) fn find_slow(&self, now: Moment) {
+        self.services.iter().for_each(|service| service.find_slow(now));
+    }
 }
 
 pub(super) struct ServiceView {
@@ -78,7 +82,7 @@ pub(super) struct ServiceView {
     pools: Box<[PoolView]>,
     latency: [RefCell<LocalLatency>; 2],
     /// Carried along for as long as the deployment runs: the ledger shows its oldest.
-    waiting: Rc<RefCell<Waiting>>,
+    waiting: Rc<RefCell<[Waiting; 2]>>,
 }
 
 struct PoolView {
@@ -130,31 +134,52 @@ impl ServiceView {
         self.latency[track.index()].borrow_mut().record(latency);
     }
 
-    /// A canary request waits for its answer from now on.
-    pub(super) fn wait(&self, since: Moment) -> Ticket {
-        let ticket = self.waiting.borrow_mut().enter(since);
-        self.show_oldest();
+    /// Whether requests of a track are seen to wait.
+    pub(super) fn watches(&self, track: Track) -> bool {
+        self.subject().is_some_and(|subject| track == Track::Canary || subject.compares_latency())
+    }
+
+    /// A request waits for its answer from now on.
+    pub(super) fn wait(&self, track: Track, since: Moment, waiter: Waiter) -> Ticket {
+        let ticket = self.waiting.borrow_mut()[track.index()].enter(since, waiter);
+        self.show_oldest(track);
         ticket
     }
 
-    /// It waits no more.
-    pub(super) fn wait_is_over(&self, ticket: Ticket) {
-        self.waiting.borrow_mut().leave(ticket);
-        self.show_oldest();
+    /// It waits no more; whether it was found to be slow.
+    pub(super) fn wait_is_over(&self, track: Track, ticket: Ticket) -> bool {
+        let slow = self.waiting.borrow_mut()[track.index()].leave(ticket);
+        self.show_oldest(track);
+        slow
     }
 
-    fn show_oldest(&self) {
-        if let Some(subject) = self.subject() {
-            let oldest = self.waiting.borrow().oldest();
+    fn show_oldest(&self, track: Track) {
+        if let (Track::Canary, Some(subject)) = (track, self.subject()) {
+            let oldest = self.waiting.borrow()[track.index()].oldest();
             subject.ledger(self.worker).set_oldest(oldest.map_or(NOTHING_WAITS, Moment::as_micros));
+        }
+    }
+
+    /// Requests that wait for longer than the threshold are slow: who hangs is seen to.
+    pub(super) fn find_slow(&self, now: Moment) {
+        let Some(subject) = self.subject() else { return };
+        let Some(after) = subject.slow_after(now) else { return };
+        for track in Track::BOTH {
+            self.waiting.borrow_mut()[track.index()].find_slow(now, after, |Waiter { word, bucket }| {
+                subject.record_slow(Outcome { at: now, word, track, bucket, verdict: Recorded::Success });
+            });
         }
     }
 
     pub(super) fn flush(&self) {
         for track in Track::BOTH {
             let service = Some(self.state.stats.latency(track));
-            let deployment = self.state.canary.as_ref().map(|canary| &canary.latency[track.index()]);
-            self.latency[track.index()].borrow_mut().flush(service.into_iter().chain(deployment));
+            let canary = self.state.canary.as_ref();
+            let deployment = canary.map(|canary| &canary.latency[track.index()]);
+            let window = canary.filter(|_| track == Track::Stable).map(|canary| &*canary.stable_window);
+            let recent = Some(&*self.state.stable_recent).filter(|_| track == Track::Stable);
+            let all = service.into_iter().chain(deployment).chain(window).chain(recent);
+            self.latency[track.index()].borrow_mut().flush(all);
         }
     }
 }

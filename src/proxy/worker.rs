@@ -21,8 +21,10 @@ use crate::config::{Config, Listener};
 use crate::snapshot::Snapshot;
 use crate::telemetry::ProcessStats;
 
-/// Latencies are at most this old in metrics.
-const TICK: Duration = Duration::from_millis(250);
+/// Who hangs is found to be slow at most this late.
+const TICK: Duration = Duration::from_millis(50);
+/// Latencies are at most this many ticks old in metrics.
+const FLUSH: u32 = 5;
 /// How often accepting looks whether it may go on.
 const PAUSE: Duration = Duration::from_millis(20);
 const BACKLOG: i32 = 4096;
@@ -139,10 +141,14 @@ async fn run(index: usize, shared: Shared, listeners: Vec<(StdListener, Arc<List
     }
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
+    for tick in (0..FLUSH).cycle() {
         ticks.tick().await;
-        worker.view().flush();
-        worker.servers.borrow_mut().sweep(clock::now());
+        let (view, now) = (worker.view(), clock::now());
+        view.find_slow(now);
+        if tick == 0 {
+            view.flush();
+            worker.servers.borrow_mut().sweep(now);
+        }
     }
 }
 

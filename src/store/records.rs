@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use crate::decide::bucket::Share;
 use crate::decide::flags::{Flag, FlagName, Rule};
-use crate::decide::guard::GuardPlan;
+use crate::decide::guard::{GuardPlan, Standing};
 use crate::decide::rollout::{Conduct, Pause, Stages, Strategy};
 use crate::decide::time::seconds;
 
@@ -213,6 +213,9 @@ pub struct DeploymentRecord {
     pub returning: bool,
     /// What was counted.
     pub metrics: MetricsRecord,
+    /// How its guards stand.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub evidence: Vec<Standing>,
     /// Why it was rolled back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollback_reason: Option<String>,

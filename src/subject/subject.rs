@@ -1,5 +1,7 @@
 //! A subject: dial, ledgers and judge of one rollout, and the inline decision.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::dial::{Dial, Word};
@@ -8,7 +10,8 @@ use super::ledger::{Counted, Ledger, NOTHING_WAITS, Tally, Track};
 use super::set::SharedSet;
 use super::sync::{AtomicU32, AtomicU64, Mutex, MutexGuard, Ordering, fence};
 use crate::decide::bucket::{Bucket, Share};
-use crate::decide::guard::{Breach, ErrorReport, GuardPlan, Judge, JudgeMemory, StageCounts, StageRule};
+use crate::decide::guard::{Breach, Enforcement, GuardPlan, Judge, JudgeMemory, Report, StageCounts, StageRule};
+use crate::decide::time::Moment;
 
 /// What a subject is made of.
 #[derive(Clone, Copy, Debug)]
@@ -41,6 +44,8 @@ pub struct Memory {
 /// What an exchange said about its track.
 #[derive(Clone, Copy, Debug)]
 pub struct Outcome {
+    /// When.
+    pub at: Moment,
     /// The dial's word under which the request was assigned.
     pub word: Word,
     /// The track it was assigned to.
@@ -84,9 +89,38 @@ pub struct Subject {
     settled: AtomicU32,
     /// The plain rule's `minRequests` in this stage.
     min_requests: AtomicU64,
+    slow: Option<Slow>,
     closes: bool,
     first: Option<FirstAnswers>,
     wake: Box<dyn Fn() + Send + Sync>,
+}
+
+/// What workers know of slow answers; the judge's knowledge is the truth.
+struct Slow {
+    /// What is slow, in microseconds; [`UNKNOWN`] before that is known.
+    after: AtomicU64,
+    /// Slow answers count from this moment on, in microseconds.
+    warm_at: AtomicU64,
+    /// Buckets of which a further slow answer changes nothing.
+    exhausted: SharedSet,
+}
+
+const UNKNOWN: u64 = u64::MAX;
+
+impl Slow {
+    fn new() -> Self {
+        Self { after: AtomicU64::new(UNKNOWN), warm_at: AtomicU64::new(0), exhausted: SharedSet::empty() }
+    }
+
+    fn copy(&self, judge: &Judge) {
+        self.exhausted.copy(judge.exhausted_slow());
+        self.copy_threshold(judge);
+    }
+
+    fn copy_threshold(&self, judge: &Judge) {
+        let micros = judge.threshold().map_or(UNKNOWN, |after| u64::try_from(after.as_micros()).unwrap_or(UNKNOWN));
+        self.after.store(micros, Ordering::Relaxed);
+    }
 }
 
 impl std::fmt::Debug for Subject {
@@ -108,12 +142,13 @@ impl Subject {
             settled: AtomicU32::new(0),
             min_requests: AtomicU64::new(plan.rule.min_requests),
             judge: Mutex::new(judge),
+            slow: (plan.guard.latency != Enforcement::Off).then(Slow::new),
             dial,
             closes: plan.closes,
             first: plan.watches_first.then(FirstAnswers::new),
             wake: Box::new(wake),
         };
-        subject.settle_where_nothing_is_asked(&subject.judge());
+        subject.begin_with(&subject.judge());
         subject
     }
 
@@ -126,9 +161,8 @@ impl Subject {
         for (epoch, counts) in (1..).zip(&memory.counts) {
             subject.ledgers[0].restore(epoch, *counts);
         }
-        subject.copy_sets(&judge);
         subject.settled = AtomicU32::new(0);
-        subject.settle_where_nothing_is_asked(&judge);
+        subject.begin_with(&judge);
         subject.judge = Mutex::new(judge);
         Some(subject)
     }
@@ -156,7 +190,7 @@ impl Subject {
     /// Records an outcome; the one that proves a breach closes the dial before this
     /// returns. Only the worker with this number may call it.
     pub fn record(&self, worker: usize, outcome: Outcome) {
-        let Outcome { word, track, bucket, verdict } = outcome;
+        let Outcome { word, track, bucket, verdict, .. } = outcome;
         let canary = track == Track::Canary;
         let error = verdict != Recorded::Success;
         let watched = canary && !error && bucket.is_none_or(|bucket| !self.unwatched.contains(bucket));
@@ -170,7 +204,54 @@ impl Subject {
                 self.judge_error(outcome);
             }
         } else if canary && word.epoch() > self.settled.load(Ordering::Relaxed) {
-            self.judge_success(word.epoch());
+            self.judge_success(outcome);
+        }
+    }
+
+    /// Whether slow answers of both tracks are of interest.
+    pub fn compares_latency(&self) -> bool {
+        self.slow.is_some()
+    }
+
+    /// What is slow now; `None` while that is not known, of no interest, or not counted yet.
+    pub fn slow_after(&self, now: Moment) -> Option<Duration> {
+        let slow = self.slow.as_ref()?;
+        let after = slow.after.load(Ordering::Relaxed);
+        let warm = now.as_micros() >= slow.warm_at.load(Ordering::Relaxed);
+        (after != UNKNOWN && warm).then(|| Duration::from_micros(after))
+    }
+
+    /// Records that a request has taken longer than that; once a request, when it happens.
+    pub fn record_slow(&self, outcome: Outcome) {
+        let (Some(slow), Some(bucket)) = (&self.slow, outcome.bucket) else { return };
+        if slow.exhausted.contains(bucket) {
+            return;
+        }
+        let mut judge = self.judge();
+        let window = judge.latency().window();
+        let before = Alarms::of(&judge);
+        judge.slow(report(outcome));
+        self.carry_out(&before, &judge);
+        if judge.latency().window() == window {
+            slow.exhausted.copy_word(judge.exhausted_slow(), bucket);
+        } else {
+            slow.copy(&judge);
+        }
+    }
+
+    /// Slow answers count from this moment on: a new version may need to get warm.
+    pub fn warm_at(&self, moment: Moment) {
+        if let Some(slow) = &self.slow {
+            slow.warm_at.store(moment.as_micros(), Ordering::Relaxed);
+        }
+    }
+
+    /// Says what is slow in a window of the latency guard (see [`Judge::wants_threshold`]).
+    pub fn set_threshold(&self, window: u32, threshold: Duration) {
+        if let Some(slow) = &self.slow {
+            let mut judge = self.judge();
+            judge.set_threshold(window, threshold);
+            slow.copy_threshold(&judge);
         }
     }
 
@@ -180,17 +261,12 @@ impl Subject {
     }
 
     fn judge_error(&self, outcome: Outcome) {
-        let report = ErrorReport {
-            canary: outcome.track == Track::Canary,
-            bucket: outcome.bucket,
-            share: outcome.word.share(),
-            epoch: outcome.word.epoch(),
-        };
+        let report = report(outcome);
         let mut judge = self.judge();
         let windows = (judge.comparison().window(), judge.limit().window());
-        let before = judge.verdict();
-        let verdict = judge.error(report, self.stage_counts(report.epoch));
-        self.carry_out(before, verdict);
+        let before = Alarms::of(&judge);
+        judge.error(report, self.stage_counts(report.epoch));
+        self.carry_out(&before, &judge);
         match report.bucket {
             _ if windows != (judge.comparison().window(), judge.limit().window()) => self.copy_sets(&judge),
             Some(bucket) => {
@@ -203,7 +279,8 @@ impl Subject {
 
     /// Until `minRequests` is reached: the success that reaches it may show too many
     /// errors before it.
-    fn judge_success(&self, epoch: u32) {
+    fn judge_success(&self, outcome: Outcome) {
+        let epoch = outcome.word.epoch();
         // Two workers may each record the last missing success: with the fence one of
         // them at least sees both.
         fence(Ordering::SeqCst);
@@ -213,20 +290,22 @@ impl Subject {
         }
         let mut judge = self.judge();
         if judge.epoch() == epoch && counts.requests >= judge.rule().min_requests {
-            let before = judge.verdict();
-            let verdict = judge.success(epoch, counts);
+            let before = Alarms::of(&judge);
+            judge.success(report(outcome), counts);
             self.settled.store(epoch, Ordering::Relaxed);
-            self.carry_out(before, verdict);
+            self.carry_out(&before, &judge);
         }
     }
 
-    fn carry_out(&self, before: Option<Breach>, now: Option<Breach>) {
-        if before.is_none() && now.is_some() && !self.dial.load().closed() {
-            if self.closes {
-                self.dial.close();
-            }
-            (self.wake)();
+    fn carry_out(&self, before: &Alarms, judge: &Judge) {
+        let now = Alarms::of(judge);
+        if now == *before || self.dial.load().closed() {
+            return;
         }
+        if now.verdict && self.closes {
+            self.dial.close();
+        }
+        (self.wake)();
     }
 
     /// Turns the dial and begins a stage. The lock makes a verdict come first.
@@ -242,8 +321,7 @@ impl Subject {
         self.min_requests.store(rule.min_requests, Ordering::Relaxed);
         let word = self.dial.turn(from, share).map_err(NotTurned::Changed)?;
         judge.begin_stage(rule, word.epoch());
-        self.copy_sets(&judge);
-        self.settle_where_nothing_is_asked(&judge);
+        self.begin_with(&judge);
         if let Some(first) = &self.first {
             first.begin(word.epoch());
         }
@@ -270,7 +348,11 @@ impl Subject {
         first.is_safe(limit) && judge.comparison().evidence() < 1.0
     }
 
-    fn settle_where_nothing_is_asked(&self, judge: &Judge) {
+    fn begin_with(&self, judge: &Judge) {
+        self.copy_sets(judge);
+        if let Some(slow) = &self.slow {
+            slow.copy(judge);
+        }
         if judge.limit_rules() {
             self.settled.store(judge.epoch(), Ordering::Relaxed);
         }
@@ -316,5 +398,28 @@ impl Subject {
         // A thread that panicked while it held the lock left a judge that was whole
         // before its call; going on with it beats losing the guard.
         self.judge.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+/// What somebody has to be woken for.
+#[derive(PartialEq, Eq)]
+struct Alarms {
+    verdict: bool,
+    observed: [bool; 2],
+}
+
+impl Alarms {
+    fn of(judge: &Judge) -> Self {
+        Self { verdict: judge.verdict().is_some(), observed: judge.observed().map(|found| found.is_some()) }
+    }
+}
+
+fn report(outcome: Outcome) -> Report {
+    Report {
+        at: outcome.at,
+        canary: outcome.track == Track::Canary,
+        bucket: outcome.bucket,
+        share: outcome.word.share(),
+        epoch: outcome.word.epoch(),
     }
 }

@@ -13,7 +13,6 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::outcome::OutcomeKind;
 use super::stats::{ProcessStats, Refusal};
-use crate::decide::guard::Enforcement;
 use crate::snapshot::{Canary, ServiceState, Snapshot};
 use crate::subject::Track;
 
@@ -297,13 +296,11 @@ impl Scrape {
         let guards: Vec<(Labels<'_>, f64, f64)> = running
             .iter()
             .flat_map(|(service, canary)| {
-                let judge = canary.subject.judge();
-                let labels = |guard: &str| vec![("service", service.config.name.clone()), ("guard", guard.to_owned())];
-                let comparison = (judge.plan().errors != Enforcement::Off)
-                    .then(|| (labels("errors"), judge.comparison().evidence(), judge.comparison().bound()));
-                let limit =
-                    judge.limit_rules().then(|| (labels("limit"), judge.limit().evidence(), judge.limit().bound()));
-                [comparison, limit].into_iter().flatten()
+                let standings = canary.subject.judge().standings();
+                standings.into_iter().map(|standing| {
+                    let labels = vec![("service", service.config.name.clone()), ("guard", standing.guard)];
+                    (labels, standing.evidence, standing.bound)
+                })
             })
             .collect();
         families.gauges(

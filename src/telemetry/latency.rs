@@ -82,6 +82,18 @@ impl MergedLatency {
         (!merged.counts.is_empty()).then(|| Duration::from_micros(merged.counts.value_at_quantile(quantile)))
     }
 
+    /// How many were recorded.
+    pub fn count(&self) -> u64 {
+        self.lock().counts.len()
+    }
+
+    /// Begins anew.
+    pub fn clear(&self) {
+        let mut merged = self.lock();
+        merged.counts.reset();
+        merged.sum_micros = 0;
+    }
+
     /// The sum in seconds, the count, and the counts in between these upper bounds (seconds).
     pub fn buckets(&self, bounds: &[f64]) -> (f64, u64, Vec<(f64, u64)>) {
         let merged = self.lock();

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use super::{YEAR, all, or};
+use super::{DAY, YEAR, all, or};
 use crate::config::checked::{DeployDefaults, SaltKind};
 use crate::config::node::{Map, Node};
 use crate::decide::flags::{OneOrMany, Rule, RuleKind, Target};
-use crate::decide::guard::{Alpha, Enforcement, GuardPlan, RateRule};
+use crate::decide::guard::{Alpha, Enforcement, GuardPlan, RateRule, SlowerThan};
 use crate::decide::rollout::{Conduct, OnComplete, OnFail, OnInsufficient, Stage, Stages, Steps, Strategy};
 
 pub(super) fn deploy(node: Option<Node<'_>>) -> Option<DeployDefaults> {
@@ -57,7 +57,7 @@ pub(super) fn deploy(node: Option<Node<'_>>) -> Option<DeployDefaults> {
     })
 }
 
-const CONDUCT: [&str; 5] = ["onFail", "onInsufficient", "maxDuration", "promoteEarly", "onComplete"];
+const CONDUCT: [&str; 6] = ["onFail", "onInsufficient", "maxDuration", "promoteEarly", "onComplete", "warmup"];
 
 fn conduct(map: &Map<'_>) -> Option<Conduct> {
     let default = Conduct::default();
@@ -71,7 +71,9 @@ fn conduct(map: &Map<'_>) -> Option<Conduct> {
         or(map.get("maxDuration"), default.max_duration, |node| node.span(Duration::from_secs(1)..=YEAR));
     let promote_early = or(map.get("promoteEarly"), default.promote_early, Node::boolean);
     let on_complete = or(map.get("onComplete"), default.on_complete, |node| node.word(&on_complete));
+    let warmup = or(map.get("warmup"), default.warmup, |node| node.span(Duration::ZERO..=DAY));
     Some(Conduct {
+        warmup: warmup?,
         on_fail: on_fail?,
         on_insufficient: on_insufficient?,
         max_duration: max_duration?,
@@ -114,12 +116,22 @@ fn stage(node: &Node<'_>) -> Option<Stage> {
 
 fn guard(node: &Node<'_>) -> Option<GuardPlan> {
     let default = GuardPlan::default();
-    let map = node.keys(&["falseRollback", "errors", "rate"])?;
+    let map = node.keys(&["falseRollback", "errors", "latency", "slowerThan", "rate"])?;
     let enforcements =
         [("enforce", Enforcement::Enforce), ("observe", Enforcement::Observe), ("off", Enforcement::Off)];
     let rates = [("plain", RateRule::Plain), ("evidence", RateRule::Evidence)];
     let budget = or(map.get("falseRollback"), default.false_rollback, |node| node.checked(node.float()?, Alpha::new));
     let errors = or(map.get("errors"), default.errors, |node| node.word(&enforcements));
+    let latency = or(map.get("latency"), default.latency, |node| node.word(&enforcements));
+    let slower_than = or(map.get("slowerThan"), default.slower_than, |node| {
+        node.checked(node.text()?.as_str(), str::parse::<SlowerThan>)
+    });
     let rate = or(map.get("rate"), default.rate, |node| node.word(&rates));
-    Some(GuardPlan { false_rollback: budget?, errors: errors?, rate: rate? })
+    Some(GuardPlan {
+        false_rollback: budget?,
+        errors: errors?,
+        latency: latency?,
+        slower_than: slower_than?,
+        rate: rate?,
+    })
 }

@@ -69,9 +69,14 @@ impl Comparison {
 impl Comparison {
     /// No event yet, in window 1.
     pub fn new(alpha: Alpha) -> Self {
+        Self::in_window(alpha, 1)
+    }
+
+    /// No event yet, in this window (from 1).
+    pub(super) fn in_window(alpha: Alpha, number: u32) -> Self {
         Self {
             alpha,
-            number: 1,
+            number,
             window: Window::new(),
             bets: Bets::new(ODDS.len()),
             canary: 0,
@@ -83,7 +88,7 @@ impl Comparison {
     /// A new window begins: with each stage, and when one is over.
     pub fn roll(&mut self) {
         let (alpha, number, fired) = (self.alpha, self.number + 1, self.fired);
-        *self = Self { number, fired, ..Self::new(alpha) };
+        *self = Self { fired, ..Self::in_window(alpha, number) };
     }
 
     /// An event of a user whose request was assigned under `share`. True when it

@@ -3,13 +3,17 @@
 //! Owns: the comparison, the limit, the stage's rule, the verdict. A verdict
 //! stays: later good numbers or a new stage never undo it.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::comparison::{Comparison, ComparisonMemory};
 use super::limit::{Limit, LimitMemory};
-use super::plan::{Enforcement, GuardPlan, Rate, RateRule};
+use super::plan::{Enforcement, GuardPlan, Rate, RateRule, SlowerThan};
+use super::record::{Kind, StageRecord};
 use super::window::BucketSet;
 use crate::decide::bucket::{Bucket, Share};
+use crate::decide::time::Moment;
 
 /// What a stage asks of the canary.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -31,9 +35,11 @@ pub struct StageCounts {
     pub watched: u64,
 }
 
-/// One error, as the proxy saw it.
-#[derive(Clone, Copy, Debug)]
-pub struct ErrorReport {
+/// One event, an error or a slow answer, as the proxy saw it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// When.
+    pub at: Moment,
     /// Whether the request was assigned to the canary.
     pub canary: bool,
     /// The user's drawn bucket; `None` for forced users and those without identity.
@@ -78,6 +84,19 @@ pub enum Breach {
         /// Stable users with an error in the window.
         stable_users: u32,
     },
+    /// Slow answers fall on canary users more often than chance explains.
+    Latency {
+        /// What a bet of 1 became.
+        evidence: f64,
+        /// Where it fires.
+        bound: f64,
+        /// Canary users with a slow answer in the window.
+        canary_users: u32,
+        /// Stable users with a slow answer in the window.
+        stable_users: u32,
+        /// What is slow, in milliseconds.
+        slower_than: f64,
+    },
 }
 
 impl Breach {
@@ -87,6 +106,7 @@ impl Breach {
             Self::ErrorRate { .. } => "errorRate",
             Self::Limit { .. } => "limit",
             Self::Comparison { .. } => "errors",
+            Self::Latency { .. } => "latency",
         }
     }
 }
@@ -104,6 +124,11 @@ impl std::fmt::Display for Breach {
                 f,
                 "errors fall on canary users ({canary_users}, stable {stable_users}) more often than chance explains: \
                  evidence {evidence:.0}, bound {bound:.0}"
+            ),
+            Self::Latency { evidence, bound, canary_users, stable_users, slower_than } => write!(
+                f,
+                "answers slower than {slower_than:.0} ms fall on canary users ({canary_users}, stable {stable_users}) \
+                 more often than chance explains: evidence {evidence:.0}, bound {bound:.0}"
             ),
         }
     }
@@ -123,7 +148,18 @@ pub enum Sign {
 }
 
 impl Sign {
-    fn of(evidence: f64, bound: f64) -> Self {
+    /// A word for people.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::None => "no sign",
+            Self::Watching => "watching",
+            Self::Suspicious => "suspicious",
+            Self::Proven => "proven",
+        }
+    }
+
+    /// Of evidence against a bound.
+    pub fn of(evidence: f64, bound: f64) -> Self {
         if evidence >= bound {
             Self::Proven
         } else if evidence > bound / 10.0 {
@@ -136,6 +172,32 @@ impl Sign {
     }
 }
 
+/// How a guard stands: counts and evidence, never a probability.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Standing {
+    /// `errors`, `latency` or `limit`.
+    pub guard: String,
+    /// Whether proven bad means rolled back.
+    pub enforces: bool,
+    /// What a bet of 1 has become.
+    pub evidence: f64,
+    /// Where it fires.
+    pub bound: f64,
+    /// The evidence in a word.
+    pub sign: String,
+    /// Canary users with an event that counted in this window.
+    pub canary_users: u32,
+    /// Stable users with one.
+    pub stable_users: u32,
+    /// What the canary is shown to stay below: so many times stable's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_most: Option<f64>,
+    /// What is slow, in milliseconds, once that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slower_than: Option<f64>,
+}
+
 /// The judge of one deployment.
 #[derive(Clone, Debug)]
 pub struct Judge {
@@ -144,23 +206,36 @@ pub struct Judge {
     /// The dial's epoch with which the stage began: earlier ones are no evidence any more.
     epoch: u32,
     comparison: Comparison,
+    latency: Comparison,
+    /// What is slow in the latency's window; before it is known nothing is.
+    threshold: Option<Duration>,
     limit: Limit,
     /// Watched successes of the stage that the limit has been told of.
     watched: u64,
     verdict: Option<Breach>,
+    record: StageRecord,
 }
 
 impl Judge {
     /// The judge of a deployment whose first stage begins with this epoch of its dial.
     pub fn new(plan: GuardPlan, rule: StageRule, epoch: u32) -> Self {
+        Self::in_windows(plan, rule, epoch, [1; 3])
+    }
+
+    /// A stage that begins in these windows of errors, latency and limit.
+    pub(super) fn in_windows(plan: GuardPlan, rule: StageRule, epoch: u32, windows: [u32; 3]) -> Self {
+        let [errors, latency, limit] = windows;
         Self {
             plan,
             rule,
             epoch,
-            comparison: Comparison::new(plan.comparison_alpha()),
-            limit: Limit::new(rule.max_error_rate, plan.limit_alpha(), 1),
+            comparison: Comparison::in_window(plan.comparison_alpha(), errors),
+            latency: Comparison::in_window(plan.latency_alpha(), latency),
+            threshold: fixed(plan),
+            limit: Limit::new(rule.max_error_rate, plan.limit_alpha(), limit),
             watched: 0,
             verdict: None,
+            record: StageRecord::begun(windows),
         }
     }
 
@@ -169,16 +244,20 @@ impl Judge {
         self.rule = rule;
         self.epoch = epoch;
         self.comparison.roll();
+        self.latency.roll();
+        self.threshold = fixed(self.plan);
         self.limit = Limit::new(rule.max_error_rate, self.plan.limit_alpha(), self.limit.window() + 1);
         self.watched = 0;
+        self.record = StageRecord::begun([self.comparison.window(), self.latency.window(), self.limit.window()]);
     }
 
     /// An error, with the canary's counts of the stage, this error included.
     /// The first breach becomes the verdict.
-    pub fn error(&mut self, report: ErrorReport, counts: StageCounts) -> Option<Breach> {
+    pub fn error(&mut self, report: Report, counts: StageCounts) -> Option<Breach> {
         if self.verdict.is_some() || report.epoch < self.epoch {
             return self.verdict;
         }
+        self.record.note(Kind::Error, report, counts);
         if let (Some(bucket), true) = (report.bucket, self.plan.errors != Enforcement::Off) {
             self.comparison.event(bucket, report.share);
         }
@@ -191,22 +270,120 @@ impl Judge {
         self.verdict
     }
 
+    /// An answer that is slow: it has taken longer than the threshold. Once a request.
+    pub fn slow(&mut self, report: Report) -> Option<Breach> {
+        let Some(threshold) = self.threshold else { return self.verdict };
+        if self.verdict.is_some() || report.epoch < self.epoch {
+            return self.verdict;
+        }
+        if let (Some(bucket), true) = (report.bucket, self.plan.latency != Enforcement::Off) {
+            self.record.note_threshold(threshold);
+            self.record.note(Kind::Slow, report, StageCounts::default());
+            let window = self.latency.window();
+            self.latency.event(bucket, report.share);
+            self.verdict = self.latency_breach();
+            if self.latency.window() != window {
+                self.threshold = fixed(self.plan);
+            }
+        }
+        self.verdict
+    }
+
+    /// The latency's window that has no threshold yet, where one is needed.
+    pub fn wants_threshold(&self) -> Option<u32> {
+        let wants = self.plan.latency != Enforcement::Off && self.threshold.is_none() && self.verdict.is_none();
+        wants.then(|| self.latency.window())
+    }
+
+    /// Says what is slow in a window of the latency; a window that has ended, or knows, stays as it is.
+    pub fn set_threshold(&mut self, window: u32, threshold: Duration) {
+        if self.wants_threshold() == Some(window) {
+            self.threshold = Some(threshold);
+        }
+    }
+
+    /// What is slow in this window.
+    pub fn threshold(&self) -> Option<Duration> {
+        self.threshold
+    }
+
     /// The canary's counts after a success: the one that reaches `minRequests`
     /// can be the one that shows too many errors before it.
-    pub fn success(&mut self, epoch: u32, counts: StageCounts) -> Option<Breach> {
-        if self.verdict.is_none() && epoch >= self.epoch {
+    pub fn success(&mut self, report: Report, counts: StageCounts) -> Option<Breach> {
+        if self.verdict.is_none() && report.epoch >= self.epoch {
+            self.record.note(Kind::Success, report, counts);
             self.verdict = self.rate_breach(counts);
         }
         self.verdict
     }
 
     fn comparison_breach(&self) -> Option<Breach> {
-        (self.plan.errors == Enforcement::Enforce && self.comparison.fired()).then(|| Breach::Comparison {
+        (self.plan.errors == Enforcement::Enforce && self.comparison.fired()).then(|| self.comparison_in_words())
+    }
+
+    fn comparison_in_words(&self) -> Breach {
+        Breach::Comparison {
             evidence: self.comparison.evidence(),
             bound: self.comparison.bound(),
             canary_users: self.comparison.counted_on_canary(),
             stable_users: self.comparison.counted() - self.comparison.counted_on_canary(),
-        })
+        }
+    }
+
+    /// How the guards stand that are kept.
+    pub fn standings(&self) -> Vec<Standing> {
+        let comparison = |name: &str, mode: Enforcement, guard: &Comparison| {
+            (mode != Enforcement::Off).then(|| Standing {
+                guard: name.to_owned(),
+                enforces: mode == Enforcement::Enforce,
+                evidence: guard.evidence(),
+                bound: guard.bound(),
+                sign: Sign::of(guard.evidence(), guard.bound()).name().to_owned(),
+                canary_users: guard.counted_on_canary(),
+                stable_users: guard.counted() - guard.counted_on_canary(),
+                at_most: guard.at_most(),
+                slower_than: None,
+            })
+        };
+        let errors = comparison("errors", self.plan.errors, &self.comparison);
+        let slower_than = self.threshold.map(|threshold| threshold.as_secs_f64() * 1e3);
+        let latency = comparison("latency", self.plan.latency, &self.latency)
+            .map(|standing| Standing { slower_than, ..standing });
+        let limit = self.limit_rules().then(|| Standing {
+            guard: "limit".to_owned(),
+            enforces: true,
+            evidence: self.limit.evidence(),
+            bound: self.limit.bound(),
+            sign: Sign::of(self.limit.evidence(), self.limit.bound()).name().to_owned(),
+            canary_users: self.limit.counted(),
+            stable_users: 0,
+            at_most: None,
+            slower_than: None,
+        });
+        [errors, latency, limit].into_iter().flatten().collect()
+    }
+
+    /// What guards that only observe have found: nobody was hurt.
+    pub fn observed(&self) -> [Option<Breach>; 2] {
+        let found = |mode, guard: &Comparison| mode == Enforcement::Observe && guard.fired();
+        [
+            found(self.plan.errors, &self.comparison).then(|| self.comparison_in_words()),
+            found(self.plan.latency, &self.latency).then(|| self.latency_in_words()),
+        ]
+    }
+
+    fn latency_breach(&self) -> Option<Breach> {
+        (self.plan.latency == Enforcement::Enforce && self.latency.fired()).then(|| self.latency_in_words())
+    }
+
+    fn latency_in_words(&self) -> Breach {
+        Breach::Latency {
+            evidence: self.latency.evidence(),
+            bound: self.latency.bound(),
+            canary_users: self.latency.counted_on_canary(),
+            stable_users: self.latency.counted() - self.latency.counted_on_canary(),
+            slower_than: self.threshold.map_or(0.0, |threshold| threshold.as_secs_f64() * 1e3),
+        }
     }
 
     fn limit_breach(&self) -> Option<Breach> {
@@ -256,14 +433,24 @@ impl Judge {
         &self.comparison
     }
 
+    /// The comparison of slow answers with stable.
+    pub fn latency(&self) -> &Comparison {
+        &self.latency
+    }
+
+    /// What this stage's verdict can be replayed from.
+    pub fn record(&self) -> &StageRecord {
+        &self.record
+    }
+
     /// The limit with evidence.
     pub fn limit(&self) -> &Limit {
         &self.limit
     }
 
-    /// What the comparison's evidence looks like.
-    pub fn sign(&self) -> Sign {
-        Sign::of(self.comparison.evidence(), self.comparison.bound())
+    /// The buckets whose further slow answers change nothing.
+    pub fn exhausted_slow(&self) -> &BucketSet {
+        self.latency.exhausted()
     }
 
     /// The buckets of which a further error on stable changes nothing.
@@ -283,9 +470,12 @@ impl Judge {
 pub struct JudgeMemory {
     epoch: u32,
     comparison: ComparisonMemory,
+    latency: ComparisonMemory,
+    threshold_micros: Option<u64>,
     limit: LimitMemory,
     watched: u64,
     verdict: Option<Breach>,
+    record: StageRecord,
 }
 
 impl Judge {
@@ -294,9 +484,12 @@ impl Judge {
         JudgeMemory {
             epoch: self.epoch,
             comparison: self.comparison.memory(),
+            latency: self.latency.memory(),
+            threshold_micros: self.threshold.map(|threshold| threshold.as_micros() as u64),
             limit: self.limit.memory(),
             watched: self.watched,
             verdict: self.verdict,
+            record: self.record.clone(),
         }
     }
 
@@ -304,13 +497,24 @@ impl Judge {
     pub fn recall(plan: GuardPlan, rule: StageRule, memory: JudgeMemory) -> Option<Self> {
         Some(Self {
             comparison: Comparison::recall(plan.comparison_alpha(), memory.comparison)?,
+            latency: Comparison::recall(plan.latency_alpha(), memory.latency)?,
+            threshold: memory.threshold_micros.map(Duration::from_micros),
             limit: Limit::recall(rule.max_error_rate, plan.limit_alpha(), memory.limit)?,
             epoch: memory.epoch,
             watched: memory.watched,
             verdict: memory.verdict,
+            record: memory.record,
             plan,
             rule,
         })
+    }
+}
+
+/// A threshold that needs no histogram.
+fn fixed(plan: GuardPlan) -> Option<Duration> {
+    match plan.slower_than {
+        SlowerThan::Span(span) => Some(span),
+        SlowerThan::Percentile(_) => None,
     }
 }
 
@@ -331,9 +535,9 @@ mod tests {
         StageCounts { requests, errors, watched: requests - errors }
     }
 
-    fn canary_error(bucket: u16) -> ErrorReport {
+    fn canary_error(bucket: u16) -> Report {
         let share = Share::from_basis_points(1_000).unwrap();
-        ErrorReport { canary: bucket < 1_000, bucket: Bucket::new(bucket), share, epoch: 1 }
+        Report { at: Moment::ORIGIN, canary: bucket < 1_000, bucket: Bucket::new(bucket), share, epoch: 1 }
     }
 
     #[test]
@@ -342,7 +546,7 @@ mod tests {
         let proven = (1..=10).find(|n| judge.error(canary_error(*n), counts(u64::from(*n), u64::from(*n))).is_some());
         assert_eq!(proven, Some(4));
         assert!(matches!(judge.verdict(), Some(Breach::Comparison { canary_users: 4, stable_users: 0, .. })));
-        assert_eq!(judge.sign(), Sign::Proven);
+        assert_eq!(Sign::of(judge.comparison().evidence(), judge.comparison().bound()), Sign::Proven);
     }
 
     #[test]
@@ -358,22 +562,25 @@ mod tests {
     #[test]
     fn the_success_that_reaches_min_requests_can_show_the_breach() {
         let mut judge = Judge::new(plan(), stage(), 1);
-        assert_eq!(judge.success(1, counts(99, 6)), None);
-        assert!(matches!(judge.success(1, counts(100, 6)), Some(Breach::ErrorRate { errors: 6, .. })));
+        assert_eq!(judge.success(Report { epoch: 1, ..canary_error(0) }, counts(99, 6)), None);
+        assert!(matches!(
+            judge.success(Report { epoch: 1, ..canary_error(0) }, counts(100, 6)),
+            Some(Breach::ErrorRate { errors: 6, .. })
+        ));
     }
 
     #[test]
     fn an_error_rate_at_the_limit_is_no_breach() {
         let mut judge = Judge::new(plan(), stage(), 1);
-        assert_eq!(judge.success(1, counts(100, 5)), None);
+        assert_eq!(judge.success(Report { epoch: 1, ..canary_error(0) }, counts(100, 5)), None);
     }
 
     #[test]
     fn a_verdict_is_latched() {
         let mut judge = Judge::new(plan(), stage(), 1);
-        judge.success(1, counts(100, 50));
+        judge.success(Report { epoch: 1, ..canary_error(0) }, counts(100, 50));
         judge.begin_stage(stage(), 2);
-        assert!(judge.success(2, counts(10_000, 0)).is_some());
+        assert!(judge.success(Report { epoch: 2, ..canary_error(0) }, counts(10_000, 0)).is_some());
         assert!(judge.error(canary_error(1), counts(1, 0)).is_some());
     }
 
@@ -390,7 +597,7 @@ mod tests {
     #[test]
     fn without_min_requests_one_early_error_is_no_verdict() {
         let mut judge = Judge::new(plan(), StageRule { min_requests: 0, ..stage() }, 1);
-        let everybody = |bucket| ErrorReport { canary: true, share: Share::EVERYBODY, ..canary_error(bucket) };
+        let everybody = |bucket| Report { canary: true, share: Share::EVERYBODY, ..canary_error(bucket) };
         assert_eq!(judge.error(everybody(1), counts(1, 1)), None);
         let proven = (2..20).find(|n| judge.error(everybody(*n), counts(u64::from(*n), u64::from(*n))).is_some());
         assert_eq!(proven, Some(4), "limit of 5 %, all fail: after 4 users");
@@ -401,7 +608,7 @@ mod tests {
     fn a_limit_of_nothing_breaks_at_the_first_error() {
         let mut judge = Judge::new(plan(), StageRule { min_requests: 0, max_error_rate: Rate::new(0.0).unwrap() }, 1);
         let share = Share::EVERYBODY;
-        assert!(judge.error(ErrorReport { canary: true, share, ..canary_error(1) }, counts(1_000, 1)).is_some());
+        assert!(judge.error(Report { canary: true, share, ..canary_error(1) }, counts(1_000, 1)).is_some());
     }
 
     #[test]
@@ -410,7 +617,7 @@ mod tests {
         for bucket in 0..50 {
             assert_eq!(judge.error(canary_error(bucket), counts(50, 2)), None);
         }
-        assert_eq!(judge.sign(), Sign::Proven);
+        assert_eq!(Sign::of(judge.comparison().evidence(), judge.comparison().bound()), Sign::Proven);
     }
 
     #[test]

@@ -145,6 +145,11 @@ impl Limit {
         self.number
     }
 
+    /// Users (buckets) whose error counted in this window.
+    pub fn counted(&self) -> u32 {
+        self.window.count()
+    }
+
     /// The limit itself.
     pub fn limit(&self) -> Rate {
         self.limit

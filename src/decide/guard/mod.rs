@@ -22,12 +22,14 @@ mod comparison;
 mod judge;
 mod limit;
 mod plan;
+mod record;
 mod safety;
 mod window;
 
 pub use comparison::{Comparison, ODDS, RATIOS};
-pub use judge::{Breach, ErrorReport, Judge, JudgeMemory, Sign, StageCounts, StageRule};
+pub use judge::{Breach, Judge, JudgeMemory, Report, Sign, StageCounts, StageRule, Standing};
 pub use limit::Limit;
-pub use plan::{Alpha, Enforcement, GuardPlan, Rate, RateError, RateRule};
+pub use plan::{Alpha, Enforcement, GuardPlan, Rate, RateError, RateRule, SlowerThan, SlowerThanError};
+pub use record::{Event, Kind, StageRecord};
 pub use safety::{SAFE, safety, upper_rate};
 pub use window::BucketSet;

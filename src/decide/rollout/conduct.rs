@@ -56,6 +56,9 @@ pub struct Conduct {
     pub promote_early: bool,
     /// After the bake.
     pub on_complete: OnComplete,
+    /// After the start and each stage slow answers do not count for so long, errors do.
+    #[serde(with = "seconds")]
+    pub warmup: Duration,
 }
 
 impl Default for Conduct {
@@ -66,6 +69,7 @@ impl Default for Conduct {
             max_duration: Duration::from_secs(24 * 3_600),
             promote_early: false,
             on_complete: OnComplete::default(),
+            warmup: Duration::ZERO,
         }
     }
 }
