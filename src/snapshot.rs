@@ -15,6 +15,7 @@ use crate::decide::flags::{Chosen, CompiledFlag};
 use crate::store::FlagFile;
 use crate::subject::{Subject, Track};
 use crate::telemetry::{FlagCounters, MergedLatency, PoolSeries, ServiceStats};
+use crate::upstream::PoolState;
 
 /// Everything that the data plane knows.
 #[derive(Debug)]
@@ -38,6 +39,8 @@ pub struct ServiceState {
     pub config: Arc<config::Service>,
     /// Where everybody goes without a deployment.
     pub stable: Role,
+    /// How the app servers of its pools are, in the order of the configuration.
+    pub pools: Arc<[Arc<PoolState>]>,
     /// The deployment that runs.
     pub canary: Option<Canary>,
     /// Its counters, for as long as the process runs.

@@ -72,7 +72,11 @@ fn a_million_requests_through_advance_and_rollback() {
     let (healthy, failing) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
     let stable = app("stable", Arc::clone(&answered), Arc::clone(&doubled), healthy);
     let canary = app("canary", Arc::clone(&answered), Arc::clone(&doubled), Arc::clone(&failing));
-    let serin = Serin::start(&format!("stable: 'http://{stable}'\ncanary: 'http://{canary}'\n"));
+    // Without a shield every request reaches an app once.
+    let serin = Serin::start(&format!(
+        "services: {{ shop: {{ pools: {{ a: {{ endpoints: 'http://{stable}' }}, b: {{ endpoints: 'http://{canary}' }} }}, \
+         stable: a, canary: b, shield: {{ methods: off }} }} }}\n"
+    ));
     serin.does(&["flags", "set", "half", "--rollout", "50"]);
     serin.does(&["deploy", "start", "v2"]);
 

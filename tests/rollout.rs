@@ -14,10 +14,11 @@ use serde_json::json;
 
 const FAILS: &str = "HTTP/1.1 500 Oops\r\ncontent-length: 6\r\n\r\ncanary";
 
+/// Without a shield: clients see what the canary does.
 fn with_stages(stable: SocketAddr, canary: SocketAddr, stages: &str) -> Serin {
     Serin::start(&format!(
         "services:\n  shop:\n    pools:\n      blue: {{ endpoints: 'http://{stable}', version: v1 }}\n      \
-         green: {{ endpoints: 'http://{canary}' }}\n    stable: blue\n    canary: green\n    deploy: {{ {stages} }}\n"
+         green: {{ endpoints: 'http://{canary}' }}\n    stable: blue\n    canary: green\n    shield: {{ methods: off }}\n    deploy: {{ {stages} }}\n"
     ))
 }
 

@@ -175,12 +175,26 @@ pub struct Service {
     pub stable: usize,
     /// The pool that is the canary at first start.
     pub canary: Option<usize>,
-    /// Idle connections.
+    /// Which of a pool's app servers a request goes to.
+    pub balance: Balance,
+    /// After an app server has come back its share of requests grows for so long.
+    pub slow_start: Duration,
+    /// How app servers are asked whether they are well; `None`: they are not asked.
+    pub health: Option<HealthCheck>,
+    /// When an app server is left out for a while.
+    pub ejection: Ejection,
+    /// Connections to app servers.
     pub connections: Connections,
     /// Deadlines.
     pub timeouts: Timeouts,
     /// What counts as an error.
     pub errors: ErrorRules,
+    /// What is tried once more on another app server of its track.
+    pub retry: Retry,
+    /// Which canary errors stable answers in its place.
+    pub shield: Shield,
+    /// Path prefixes whose 404 is tried on the other track.
+    pub skew: Vec<String>,
     /// What a deployment does unless told otherwise.
     pub deploy: DeployDefaults,
     /// The secret of signed overrides; none: there are no overrides.
@@ -253,9 +267,81 @@ impl std::fmt::Display for Endpoint {
     }
 }
 
-/// Idle connections to an endpoint.
+/// Which of a pool's app servers a request goes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Balance {
+    /// The one of two random ones that has fewer requests under way.
+    LeastRequest,
+    /// Each in turn.
+    RoundRobin,
+    /// Always the same one for the same identity.
+    Hash,
+}
+
+/// How app servers are asked whether they are well.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HealthCheck {
+    /// What is asked for; 200 to 399 is well.
+    pub path: String,
+    /// How often.
+    pub interval: Duration,
+    /// How long an answer may take.
+    pub timeout: Duration,
+    /// So many bad answers in a row: unhealthy.
+    pub unhealthy_after: u32,
+    /// So many good ones: healthy again.
+    pub healthy_after: u32,
+}
+
+/// When an app server is left out for a while: its errors stay charged to its track.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ejection {
+    /// Errors in a row (connect, reset, timeout, 5xx); 0: never.
+    pub consecutive_errors: u32,
+    /// For how long.
+    pub span: Duration,
+    /// At most this part of a pool, in percent, and never the last one.
+    pub max_share: u8,
+}
+
+/// What is tried once more on another app server of its track.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retry {
+    /// How often, 0 to 2.
+    pub attempts: u8,
+    /// No connection.
+    pub connect: bool,
+    /// Closed before the answer, where the method is idempotent.
+    pub reset: bool,
+}
+
+/// Which canary errors stable answers in its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shield {
+    /// For which methods.
+    pub methods: ShieldMethods,
+    /// At most so many percent of stable's requests, and at least 10 a second.
+    pub budget: u8,
+}
+
+/// The methods that are shielded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ShieldMethods {
+    /// GET, HEAD, OPTIONS, TRACE (RFC 9110 section 9.2.1).
+    Safe,
+    /// PUT and DELETE as well (RFC 9110 section 9.2.2).
+    Idempotent,
+    /// None.
+    Off,
+}
+
+/// Connections to an endpoint.
 #[derive(Clone, Copy, Debug)]
 pub struct Connections {
+    /// Requests under way at once, in the whole process; `None`: any number.
+    pub per_endpoint: Option<usize>,
+    /// Requests that may wait for their turn, for each pool.
+    pub queue: usize,
     /// Kept idle, per endpoint and worker.
     pub idle: usize,
     /// For how long.

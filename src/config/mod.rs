@@ -16,9 +16,9 @@ mod problem;
 use std::path::Path;
 
 pub use checked::{
-    Admin, Anonymous, Config, Connections, DeployDefaults, Endpoint, ErrorRules, Expose, FlagSettings, HeaderStyle,
-    Host, Identity, Ignore, Limits, Listener, Pool, PoolVersion, SaltKind, Secret, Service, Source, SourceKind, Stick,
-    Timeouts, Token, TokenRole,
+    Admin, Anonymous, Balance, Config, Connections, DeployDefaults, Ejection, Endpoint, ErrorRules, Expose,
+    FlagSettings, HeaderStyle, HealthCheck, Host, Identity, Ignore, Limits, Listener, Pool, PoolVersion, Retry,
+    SaltKind, Secret, Service, Shield, ShieldMethods, Source, SourceKind, Stick, Timeouts, Token, TokenRole,
 };
 pub use cidr::{Cidr, Networks};
 pub use error_rule::StatusSet;

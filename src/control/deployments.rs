@@ -232,6 +232,7 @@ impl Controller {
         let force = request.force;
         let begin = begin(service, request, pool, &order.by)?;
         if !force {
+            check_health(service, pool)?;
             check_answer(answers, &begin.version, "wrongVersion")?;
             check_stable(service, &begin.plan.stages)?;
         }
@@ -516,6 +517,15 @@ fn check_answer(answers: &Answers, expected: &str, code: &'static str) -> Result
         }
         _ => Ok(()),
     }
+}
+
+/// Users would only be sent to stable again, and the canary charged for it.
+fn check_health(service: &ServiceControl, pool: usize) -> Result<(), ControlError> {
+    if service.pools[pool].has_healthy() {
+        return Ok(());
+    }
+    let name = &service.config.pools[pool].name;
+    Err(conflict("unhealthyPool", &format!("pool `{name}` has no healthy app server")))
 }
 
 /// A stable pool that breaks the limits itself would make the canary's look good.

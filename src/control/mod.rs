@@ -62,6 +62,7 @@ impl Control {
     pub fn start(controller: Controller) -> Self {
         let (commands, queue) = mpsc::channel(QUEUE);
         let (snapshot, events) = (controller.snapshot(), controller.events());
+        controller.services.iter().for_each(service::ServiceControl::watch);
         let control = Self { commands, snapshot, events };
         tokio::spawn(run::run(controller, queue, control.commands.downgrade()));
         control

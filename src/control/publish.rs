@@ -53,6 +53,7 @@ fn state(service: &mut ServiceControl) -> ServiceState {
     ServiceState {
         config: Arc::clone(&service.config),
         stable,
+        pools: Arc::clone(&service.pools),
         canary,
         stats: Arc::clone(&service.stats),
         stable_recent: service.stable_recent.current(),

@@ -18,6 +18,7 @@ use crate::decide::time::Moment;
 use crate::store::{DeploymentRecord, EventRecord, ServiceRecord, StableRecord};
 use crate::subject::Track;
 use crate::telemetry::{LocalLatency, OutcomeKind, PoolSeries, ServiceStats};
+use crate::upstream::{self, PoolState};
 
 /// The guide's.
 const HISTORY: usize = 10;
@@ -31,6 +32,7 @@ const SERIES: usize = 4;
 /// A service as control sees it.
 pub(super) struct ServiceControl {
     pub(super) config: Arc<config::Service>,
+    pub(super) pools: Arc<[Arc<PoolState>]>,
     pub(super) stable: usize,
     pub(super) stable_version: Option<String>,
     pub(super) current: Option<Deployment>,
@@ -95,6 +97,7 @@ impl ServiceControl {
         let stored_version =
             stored_stable.filter(|s| s.pool == config.pools[stable].name).and_then(|s| s.version.clone());
         let mut service = Self {
+            pools: config.pools.iter().map(|pool| Arc::new(PoolState::new(pool, &config))).collect(),
             stable_version: config.pools[stable].named_version().map(str::to_owned).or(stored_version),
             stable,
             current: None,
@@ -127,6 +130,13 @@ impl ServiceControl {
                 self.ended_at_start = true;
                 self.remember(record);
             }
+        }
+    }
+
+    /// Looks after its app servers from now on; on the current runtime.
+    pub(super) fn watch(&self) {
+        for pool in &*self.pools {
+            upstream::watch(pool, self.config.health.as_ref());
         }
     }
 

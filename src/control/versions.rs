@@ -2,11 +2,6 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::header::HOST;
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
 use super::controller::Controller;
@@ -15,9 +10,9 @@ use super::error::ControlError;
 use super::run::Command;
 use super::{Control, service::ServiceControl};
 use crate::config::{Endpoint, Pool, PoolVersion};
+use crate::upstream;
 
 const PATIENCE: Duration = Duration::from_secs(2);
-const ANSWER_MAX: usize = 64 << 10;
 
 impl Control {
     /// Asks the pool that a start would go to; nothing is asked where configuration names no path.
@@ -84,7 +79,7 @@ fn waits_for(service: &ServiceControl) -> Option<(&Pool, &str)> {
 
 async fn ask(endpoint: &Endpoint, how: &PoolVersion) -> Option<String> {
     let PoolVersion::Asked { path, json } = how else { return None };
-    let text = tokio::time::timeout(PATIENCE, fetch(endpoint, path)).await.ok()??;
+    let (_, text) = upstream::get(endpoint, path, PATIENCE).await.filter(|(status, _)| status.is_success())?;
     let version = match json {
         None => String::from_utf8(text.to_vec()).ok()?,
         Some(key) => match serde_json::from_slice::<serde_json::Value>(&text).ok()?.get(key)? {
@@ -93,18 +88,4 @@ async fn ask(endpoint: &Endpoint, how: &PoolVersion) -> Option<String> {
         },
     };
     Some(version.trim().to_owned())
-}
-
-async fn fetch(endpoint: &Endpoint, path: &str) -> Option<Bytes> {
-    let stream = TcpStream::connect((endpoint.host.as_str(), endpoint.port)).await.ok()?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.ok()?;
-    let connection = tokio::spawn(connection);
-    let address = endpoint.to_string();
-    let host = address.trim_start_matches("http://");
-    let request = http::Request::get(path).header(HOST, host).body(Empty::<Bytes>::new()).ok()?;
-    let response = sender.send_request(request).await.ok()?;
-    let fine = response.status().is_success();
-    let body = Limited::new(response.into_body(), ANSWER_MAX).collect().await.ok()?.to_bytes();
-    connection.abort();
-    fine.then_some(body)
 }

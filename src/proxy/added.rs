@@ -7,8 +7,8 @@ use std::rc::Rc;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
 
+use super::attempt::Role;
 use super::connection::Client;
-use super::exchange::Assignment;
 use super::force;
 use super::head::Head;
 use super::headers::{
@@ -40,7 +40,6 @@ pub(super) struct Added<'a> {
     parts: &'a Parts,
     head: &'a Head<'a>,
     identity: Identity<'a>,
-    assignment: Assignment,
     request_id: RequestId<'a>,
 }
 
@@ -52,11 +51,10 @@ impl<'a> Added<'a> {
         parts: &'a Parts,
         head: &'a Head<'a>,
         identity: Identity<'a>,
-        assignment: Assignment,
     ) -> Self {
         let given = head.request_id.filter(|id| headers::is_request_id(id));
         let request_id = given.map_or_else(|| RequestId::Own(client.worker.request_id()), RequestId::Given);
-        Self { client, view, service, parts, head, identity, assignment, request_id }
+        Self { client, view, service, parts, head, identity, request_id }
     }
 
     /// The client's fields without what is not for the app.
@@ -74,9 +72,14 @@ impl<'a> Added<'a> {
         headers
     }
 
+    /// The id that the user's bucket is drawn for.
+    pub(super) fn sticky(&self) -> Option<&str> {
+        self.identity.sticky.as_deref()
+    }
+
     /// Writes Serin's own.
-    pub(super) fn write(&self, fields: &mut HeadFields<'_>) {
-        self.write_track(fields);
+    pub(super) fn write(&self, role: Role, fields: &mut HeadFields<'_>) {
+        self.write_track(role, fields);
         self.write_flags(fields);
         self.write_origin(fields);
         match self.request_id {
@@ -85,8 +88,8 @@ impl<'a> Added<'a> {
         }
     }
 
-    fn write_track(&self, fields: &mut HeadFields<'_>) {
-        let Assignment { track, reason, .. } = self.assignment;
+    fn write_track(&self, role: Role, fields: &mut HeadFields<'_>) {
+        let Role { track, reason } = role;
         fields.add(&X_SERIN_TRACK, &HeaderValue::from_static(track.name()));
         fields.add(&X_SERIN_REASON, &HeaderValue::from_static(reason));
         if let Some(version) = &self.service.state.role(track).version {

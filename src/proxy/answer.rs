@@ -32,6 +32,7 @@ impl Answer {
             Self::Refused(Refusal::HeaderTimeout, _) => StatusCode::REQUEST_TIMEOUT,
             Self::Refused(_, _) | Self::ClientBody => StatusCode::BAD_REQUEST,
             Self::Failed(ErrorKind::Timeout) => StatusCode::GATEWAY_TIMEOUT,
+            Self::Failed(ErrorKind::NoEndpoint | ErrorKind::Overflow) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Failed(_) => StatusCode::BAD_GATEWAY,
         }
     }
@@ -42,6 +43,8 @@ impl Answer {
             Self::Failed(ErrorKind::Connect) => "upstreamConnect",
             Self::Failed(ErrorKind::Reset) => "upstreamReset",
             Self::Failed(ErrorKind::Timeout) => "upstreamTimeout",
+            Self::Failed(ErrorKind::NoEndpoint) => "noEndpoint",
+            Self::Failed(ErrorKind::Overflow) => "overflow",
             Self::Failed(_) => "upstreamProtocol",
             Self::ClientBody => "clientBody",
         }
@@ -53,6 +56,8 @@ impl Answer {
             Self::Failed(ErrorKind::Connect) => "the app server cannot be reached",
             Self::Failed(ErrorKind::Reset) => "the app server closed the connection before it answered",
             Self::Failed(ErrorKind::Timeout) => "the app server did not answer in time",
+            Self::Failed(ErrorKind::NoEndpoint) => "no app server is healthy",
+            Self::Failed(ErrorKind::Overflow) => "all app servers are busy",
             Self::Failed(_) => "the app server's answer is not understood",
             Self::ClientBody => "the request's body is broken",
         }

@@ -15,9 +15,11 @@ use super::connection::Client;
 use super::exchange::Exchange;
 use super::upload::{Upload, UploadFailure};
 use super::view::{AppServer, ServiceView};
+use crate::clock;
 use crate::decide::time::Moment;
+use crate::subject::Track;
 use crate::telemetry::{ErrorKind, Refusal};
-use crate::upstream::{Between, ConnectError, Lease, SendError};
+use crate::upstream::{Between, Choice, ConnectError, HeadFields, InUse, Lease, NoServer, SendError};
 
 /// A client that never hears "100 Continue" sends its body after a while; so do we.
 const CONTINUE_PATIENCE: Duration = Duration::from_secs(1);
@@ -26,65 +28,133 @@ const CONTINUE_PATIENCE: Duration = Duration::from_secs(1);
 pub(super) struct Answered {
     pub(super) response: Response<Incoming>,
     pub(super) lease: Lease<RequestBody>,
-    pub(super) server: Rc<AppServer>,
+    pub(super) server: InUse<RequestBody>,
+    /// Whose answer it is.
+    pub(super) track: Track,
 }
 
-/// Everything that one attempt needs.
-pub(super) struct Attempt<'a> {
+/// As what an attempt goes to the app.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Role {
+    pub(super) track: Track,
+    /// In the words of `x-serin-reason`.
+    pub(super) reason: &'static str,
+}
+
+/// Everything that the attempts of a request have in common.
+pub(super) struct Way<'a> {
     pub(super) client: &'a Rc<Client>,
     pub(super) service: &'a ServiceView,
-    pub(super) pool: usize,
     pub(super) parts: &'a Parts,
     pub(super) target: &'a Uri,
     pub(super) added: &'a Added<'a>,
     pub(super) upload: Option<&'a Rc<Upload>>,
 }
 
-impl Attempt<'_> {
+impl Way<'_> {
+    /// An app server of a track, another one than `not`, with room for one more request.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NoEndpoint`] or [`ErrorKind::Overflow`].
+    pub(super) async fn take(
+        &self,
+        track: Track,
+        not: Option<&AppServer>,
+        exchange: &Exchange,
+    ) -> Result<InUse<RequestBody>, ErrorKind> {
+        let random = self.client.worker.random();
+        let choice = Choice { now: exchange.started(), random, id: self.added.sticky(), not };
+        let pool = self.service.pool(track);
+        let taken = match pool.take(choice) {
+            // Boxed, as all that is rare: the way of every request stays small.
+            Err(NoServer::Busy) => Box::pin(pool.in_turn(choice, self.deadline(exchange))).await,
+            taken => taken,
+        };
+        taken.map_err(|none| match none {
+            NoServer::NoneHealthy => ErrorKind::NoEndpoint,
+            NoServer::Busy => ErrorKind::Overflow,
+        })
+    }
+
+    /// Until when there has to be an answer; later while the request's body is under way.
+    fn deadline(&self, exchange: &Exchange) -> Moment {
+        exchange.asked_at().unwrap_or_else(clock::now) + self.service.state.config.timeouts.response
+    }
+
     /// Asks an app server. An idle connection that closed before any byte of an
     /// answer is no attempt: the request goes out once more where that is safe.
     ///
     /// # Errors
     /// With Serin's own answer.
-    pub(super) async fn run(
+    pub(super) async fn attempt(
         &self,
-        mut headers: impl FnMut() -> HeaderMap,
+        server: InUse<RequestBody>,
+        role: Role,
+        headers: HeaderMap,
         exchange: &mut Exchange,
     ) -> Result<Answered, Answer> {
-        let server = Rc::clone(self.service.server(self.pool));
+        let answered = self.ask(server, role, headers, exchange).await;
+        if let Err((Answer::Failed(_), server)) = &answered {
+            server.report(true, clock::now());
+        }
+        let answered = answered.map_err(|(answer, _)| answer)?;
+        answered.server.report(answered.response.status().is_server_error(), exchange.started());
+        Ok(answered)
+    }
+
+    async fn ask(
+        &self,
+        server: InUse<RequestBody>,
+        role: Role,
+        headers: HeaderMap,
+        exchange: &mut Exchange,
+    ) -> Result<Answered, (Answer, InUse<RequestBody>)> {
         let lease = match server.idle(exchange.started()) {
             Some(lease) => lease,
-            // Boxed, as all that is rare: the way of every request stays small.
-            None => Box::pin(self.connect(&server)).await?,
+            None => match Box::pin(self.connect(&server, exchange)).await {
+                Ok(lease) => lease,
+                Err(answer) => return Err((answer, server)),
+            },
         };
-
-        match self.send(lease, headers(), exchange).await? {
-            Some((response, lease)) => Ok(Answered { response, lease, server }),
-            None => {
+        match self.send(lease, role, headers, exchange).await {
+            Ok(Some((response, lease))) => Ok(Answered { response, lease, server, track: role.track }),
+            Ok(None) => {
                 self.client.worker.stats.idle_was_dead();
-                Box::pin(self.anew(server, headers(), exchange)).await
+                Box::pin(self.anew(server, role, exchange)).await
             }
+            Err(answer) => Err((answer, server)),
         }
     }
 
     /// The same once more, over a new connection.
     async fn anew(
         &self,
-        server: Rc<AppServer>,
-        headers: HeaderMap,
+        server: InUse<RequestBody>,
+        role: Role,
         exchange: &mut Exchange,
-    ) -> Result<Answered, Answer> {
-        let lease = self.connect(&server).await?;
-        match self.send(lease, headers, exchange).await? {
-            Some((response, lease)) => Ok(Answered { response, lease, server }),
+    ) -> Result<Answered, (Answer, InUse<RequestBody>)> {
+        let sent = match self.connect(&server, exchange).await {
+            Ok(lease) => self.send(lease, role, self.headers(), exchange).await,
+            Err(answer) => Err(answer),
+        };
+        match sent {
+            Ok(Some((response, lease))) => Ok(Answered { response, lease, server, track: role.track }),
             // A new connection is no idle one.
-            None => Err(Answer::Failed(ErrorKind::Reset)),
+            Ok(None) => Err((Answer::Failed(ErrorKind::Reset), server)),
+            Err(answer) => Err((answer, server)),
         }
     }
 
-    async fn connect(&self, server: &AppServer) -> Result<Lease<RequestBody>, Answer> {
-        server.connect(self.service.state.config.timeouts.connect).await.map_err(|error| {
-            tracing::debug!(server = %server.address(), error = &error as &dyn std::error::Error, "no connection");
+    /// The client's fields for one more attempt.
+    pub(super) fn headers(&self) -> HeaderMap {
+        self.added.headers(self.parts.headers.clone())
+    }
+
+    async fn connect(&self, server: &AppServer, exchange: &Exchange) -> Result<Lease<RequestBody>, Answer> {
+        let left = self.deadline(exchange).since(clock::now());
+        let within = self.service.state.config.timeouts.connect.min(left);
+        server.connect(within).await.map_err(|error| {
+            tracing::debug!(server = server.name(), error = &error as &dyn std::error::Error, "no connection");
             match error {
                 ConnectError::Failed(_) | ConnectError::Timeout => Answer::Failed(ErrorKind::Connect),
             }
@@ -94,14 +164,14 @@ impl Attempt<'_> {
     async fn send(
         &self,
         mut lease: Lease<RequestBody>,
+        role: Role,
         headers: HeaderMap,
         exchange: &mut Exchange,
     ) -> Result<Sent, Answer> {
         let request = self.request(headers)?;
         let mut was_open = false;
-        let waited = lease
-            .send(request, |fields| self.added.write(fields), |cx| self.between(exchange, &mut was_open, cx))
-            .await;
+        let fields = |fields: &mut HeadFields<'_>| self.added.write(role, fields);
+        let waited = lease.send(request, fields, |cx| self.between(exchange, &mut was_open, cx)).await;
         let answer = match waited {
             Ok(answer) => answer,
             Err(kind) => return Err(Answer::Failed(kind)),
@@ -174,18 +244,28 @@ impl Attempt<'_> {
             None => {}
         }
         let unsent = failed.unsent.is_some() || idempotent(&self.parts.method);
-        if lease.reused() && !lease.heard() && unsent && self.upload.is_none_or(|upload| upload.is_untouched()) {
+        if lease.reused() && !lease.heard() && unsent && self.body_is_whole() {
             return Ok(None);
         }
         tracing::debug!(error = &failed.error as &dyn std::error::Error, "no answer");
         Err(Answer::Failed(if failed.error.is_parse() { ErrorKind::Protocol } else { ErrorKind::Reset }))
+    }
+
+    /// Whether the request's body can be sent once more.
+    pub(super) fn body_is_whole(&self) -> bool {
+        self.upload.is_none_or(|upload| upload.is_untouched())
     }
 }
 
 /// The head of an answer with its connection; `None`: the idle connection was dead.
 type Sent = Option<(Response<Incoming>, Lease<RequestBody>)>;
 
+/// RFC 9110 section 9.2.1.
+pub(super) fn safe(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE)
+}
+
 /// RFC 9110 section 9.2.2.
-fn idempotent(method: &Method) -> bool {
-    matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE | Method::PUT | Method::DELETE)
+pub(super) fn idempotent(method: &Method) -> bool {
+    safe(method) || matches!(*method, Method::PUT | Method::DELETE)
 }

@@ -12,10 +12,9 @@ use hyper::body::Incoming;
 use super::exchange::Exchange;
 use super::headers::serins_own;
 pub(super) use super::upload::{BodyError, RequestBody};
-use super::view::AppServer;
 use crate::clock;
 use crate::decide::time::Moment;
-use crate::upstream::Lease;
+use crate::upstream::{InUse, Lease};
 
 /// The body of an answer.
 // One per connection, stored in place by hyper: a box would cost every request an allocation.
@@ -38,7 +37,7 @@ pub(super) struct Streaming {
     incoming: Incoming,
     /// Gone once it was handed back, or closed.
     lease: Option<Lease<RequestBody>>,
-    server: Rc<AppServer>,
+    server: InUse<RequestBody>,
     kept_for: Option<Duration>,
     exchange: Exchange,
     /// How long silence may last, and since when it does.
@@ -54,7 +53,7 @@ impl Streaming {
     pub(super) fn new(
         incoming: Incoming,
         lease: Lease<RequestBody>,
-        server: Rc<AppServer>,
+        server: InUse<RequestBody>,
         kept_for: Option<Duration>,
         exchange: Exchange,
         silence: Option<Duration>,

@@ -9,12 +9,15 @@ use std::time::Duration;
 use http::StatusCode;
 use http::header::HeaderMap;
 
+use super::answer::Answer;
+use super::attempt::Answered;
 use super::connection::Client;
 use super::io::Phase;
 use super::upload::Upload;
 use super::view::ServiceView;
 use super::waiting::{Ticket, Waiter};
 use crate::clock;
+use crate::config::ErrorRules;
 use crate::decide::bucket::Bucket;
 use crate::decide::time::Moment;
 use crate::subject::{Outcome, Recorded, Track, Word};
@@ -63,6 +66,8 @@ pub(super) struct Exchange {
     ticket: Option<Ticket>,
     /// It has counted as slow.
     slow: bool,
+    /// The code that the client gets is counted.
+    counted: bool,
 }
 
 impl Exchange {
@@ -83,6 +88,7 @@ impl Exchange {
             state: State::Waiting,
             ticket: None,
             slow: false,
+            counted: false,
         };
         exchange.note_wait();
         exchange
@@ -99,51 +105,60 @@ impl Exchange {
     /// A request whose body has ended is seen to wait.
     pub(super) fn note_wait(&mut self) {
         let Assignment { word: Some(word), bucket, track, .. } = self.assignment else { return };
-        let waits = self.ticket.is_none() && !self.ignored && self.service.watches(track);
+        let waiting = self.ticket.is_none() && matches!(self.state, State::Waiting);
+        let waits = waiting && !self.ignored && self.service.watches(track);
         if let (true, Some(since)) = (waits, self.asked_at()) {
             self.ticket = Some(self.service.wait(track, since, Waiter { word, bucket }));
         }
     }
 
-    /// The head of the answer is here.
-    pub(super) fn answered(&mut self, status: StatusCode, headers: &HeaderMap) {
-        let now = clock::now();
-        // An answer may come before the request's body has ended.
-        let latency = now.since(self.asked_at().unwrap_or(now));
+    /// What the first attempt says of its track; the value is its error.
+    pub(super) fn judged(&mut self, first: &Result<Answered, Answer>) -> Option<ErrorKind> {
         self.wait_is_over();
-        self.count_code(status.as_u16());
-        self.service.record_latency(self.assignment.track, latency);
-        let rules = &self.service.state.config.errors;
-        self.state = State::Answered { at: now };
-        if headers.get(&rules.outcome_header).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"error")) {
-            self.settle(OutcomeKind::Error(ErrorKind::App));
-        } else if rules.status.contains(status.as_u16()) {
-            self.settle(OutcomeKind::Error(ErrorKind::Status));
-        } else {
-            self.find_slow(now, latency);
+        match first {
+            Ok(answered) => self.answered(answered.response.status(), answered.response.headers()),
+            Err(Answer::Failed(kind)) => {
+                self.failed(*kind);
+                Some(*kind)
+            }
+            // The client's own fault: no outcome of any track.
+            Err(Answer::ClientBody | Answer::Refused(..)) => {
+                self.state = State::Done;
+                None
+            }
         }
     }
 
-    /// There is no answer; Serin answers with this code.
-    pub(super) fn failed(&mut self, kind: ErrorKind, code: StatusCode) {
-        self.wait_is_over();
-        self.count_code(code.as_u16());
-        if kind == ErrorKind::Timeout {
+    /// The head of the answer is here.
+    fn answered(&mut self, status: StatusCode, headers: &HeaderMap) -> Option<ErrorKind> {
+        let now = clock::now();
+        // An answer may come before the request's body has ended.
+        let latency = now.since(self.asked_at().unwrap_or(now));
+        self.service.record_latency(self.assignment.track, latency);
+        self.state = State::Answered { at: now };
+        let error = error_of(&self.service.state.config.errors, status, headers);
+        match error {
+            Some(kind) => self.settle(OutcomeKind::Error(kind)),
+            None => self.find_slow(now, latency),
+        }
+        error
+    }
+
+    /// There is no answer.
+    fn failed(&mut self, kind: ErrorKind) {
+        if let (ErrorKind::Timeout, Some(since)) = (kind, self.asked_at()) {
             // The deadline is a lower bound of what the answer would have taken.
             self.record_wait();
             let now = clock::now();
-            if let Some(since) = self.asked_at() {
-                self.find_slow(now, now.since(since));
-            }
+            self.find_slow(now, now.since(since));
         }
         self.settle(OutcomeKind::Error(kind));
     }
 
-    /// The client's own body failed: no outcome of any track.
-    pub(super) fn client_failed(&mut self, code: u16) {
-        self.wait_is_over();
-        self.count_code(code);
-        self.state = State::Done;
+    /// The client gets this code, from an app server of this track or from Serin in its place.
+    pub(super) fn answers(&mut self, track: Track, code: u16) {
+        self.counted = true;
+        self.service.state.role(track).series.count(self.client.worker.index, code);
     }
 
     /// The last byte of the answer has passed.
@@ -180,11 +195,13 @@ impl Exchange {
 
     /// The client has left.
     fn left(&mut self) {
+        if !self.counted {
+            self.answers(self.assignment.track, CLIENT_LEFT);
+        }
         if !matches!(self.state, State::Waiting) {
             return;
         }
         self.wait_is_over();
-        self.count_code(CLIENT_LEFT);
         let patience = self.service.state.config.errors.abandon_after;
         let now = clock::now();
         let Some(waited) = self.asked_at().map(|since| now.since(since)) else { return };
@@ -231,10 +248,6 @@ impl Exchange {
         }
     }
 
-    fn count_code(&self, code: u16) {
-        self.service.state.role(self.assignment.track).series.count(self.client.worker.index, code);
-    }
-
     fn wait_is_over(&mut self) {
         if let Some(ticket) = self.ticket.take() {
             self.slow |= self.service.wait_is_over(self.assignment.track, ticket);
@@ -256,6 +269,18 @@ impl Exchange {
 
     pub(super) fn client(&self) -> &Rc<Client> {
         &self.client
+    }
+}
+
+/// The error that an answer's head says: the app's own word, then its status.
+pub(super) fn error_of(rules: &ErrorRules, status: StatusCode, headers: &HeaderMap) -> Option<ErrorKind> {
+    let own = headers.get(&rules.outcome_header);
+    if own.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"error")) {
+        Some(ErrorKind::App)
+    } else if rules.status.contains(status.as_u16()) {
+        Some(ErrorKind::Status)
+    } else {
+        None
     }
 }
 

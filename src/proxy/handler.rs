@@ -12,7 +12,7 @@ use hyper::body::Incoming;
 
 use super::added::{Added, forwarded_for};
 use super::answer::Answer;
-use super::attempt::{Answered, Attempt};
+use super::attempt::{Answered, Role, Way};
 use super::body::{ResponseBody, Streaming};
 use super::connection::Client;
 use super::exchange::{Assignment, CLIENT_LEFT, Exchange};
@@ -21,6 +21,7 @@ use super::head::{self, Head};
 use super::headers;
 use super::identity::{COOKIE_NAME, Identifier, Identity};
 use super::io::Phase;
+use super::rescue;
 use super::upload::{Gate, Upload};
 use super::view::{ServiceView, View};
 use crate::clock;
@@ -68,34 +69,30 @@ async fn forward(client: &Rc<Client>, parts: &Parts, own: &mut Own) -> Result<Re
     let service = route(&view, &head)?;
     let (identity, minted) = identify(client, &view, &service, parts);
     let assignment = assign(&service, &identity, &parts.headers);
-    let added = Added::new(client, &view, &service, parts, &head, identity, assignment);
+    let added = Added::new(client, &view, &service, parts, &head, identity);
 
     let ignored =
         assignment.reason == OVERRIDE || is_ignored(&service.state.config.errors.ignore, &head, &parts.headers);
-    let (mut first, upload) = match own.take() {
-        Some((headers, body)) => (Some(headers), upload(client, &view, parts, body)),
-        None => (None, None),
+    let (headers, upload) = match own.take() {
+        Some((headers, body)) => (headers, upload(client, &view, parts, body)),
+        None => (parts.headers.clone(), None),
     };
-    let pool = service.state.role(assignment.track).pool;
     let mut exchange = Exchange::new(Rc::clone(client), Rc::clone(&service), assignment, ignored, upload.clone());
-    let attempt = Attempt {
-        client,
-        service: &service,
-        pool,
-        parts,
-        target: &head.target,
-        added: &added,
-        upload: upload.as_ref(),
-    };
-    let headers = || added.headers(first.take().unwrap_or_else(|| parts.headers.clone()));
-    match attempt.run(headers, &mut exchange).await {
+    let role = Role { track: assignment.track, reason: assignment.reason };
+    if assignment.word.is_some() && role.track == Track::Stable {
+        service.budget().earn();
+    }
+    let way = Way { client, service: &service, parts, target: &head.target, added: &added, upload: upload.as_ref() };
+    match rescue::first(&way, role, added.headers(headers), &mut exchange).await {
         Ok(answered) => Ok(answer(&service, answered, exchange, minted)),
         Err(answer) => {
-            match answer {
-                Answer::Failed(kind) => exchange.failed(kind, answer.status()),
-                Answer::ClientBody => exchange.client_failed(CLIENT_LEFT),
-                Answer::Refused(..) => exchange.client_failed(answer.status().as_u16()),
-            }
+            exchange.answers(
+                role.track,
+                match answer {
+                    Answer::ClientBody => CLIENT_LEFT,
+                    other => other.status().as_u16(),
+                },
+            );
             Err(answer)
         }
     }
@@ -194,9 +191,9 @@ fn answer(
     mut exchange: Exchange,
     minted: Option<String>,
 ) -> Response<ResponseBody> {
-    let Answered { response, lease, server } = answered;
+    let Answered { response, lease, server, track } = answered;
     let (mut parts, incoming) = response.into_parts();
-    exchange.answered(parts.status, &parts.headers);
+    exchange.answers(track, parts.status.as_u16());
     // hyper writes what the client speaks; an app's own version says nothing to it.
     parts.version = Version::HTTP_11;
     parts.extensions.clear();

@@ -12,7 +12,8 @@
 //! 3. `handler`: the service by host and path (404), then `identity`, the
 //!    bucket, the dial's word: an `Assignment`.
 //! 4. `headers`: what passes, then what is injected.
-//! 5. `attempt`: a connection, the request, the head of the answer (502, 504).
+//! 5. `attempt`: a connection, the request, the head of the answer (502, 503, 504);
+//!    `rescue`: what is tried once more, so that a bad answer is not the client's.
 //! 6. `body`: the answer as it comes.
 //! 7. `exchange`: the outcome, whichever way it ended.
 
@@ -20,6 +21,7 @@ mod added;
 mod answer;
 mod attempt;
 mod body;
+mod budget;
 mod connection;
 mod exchange;
 mod force;
@@ -28,6 +30,7 @@ mod head;
 mod headers;
 mod identity;
 mod io;
+mod rescue;
 mod timer;
 mod upload;
 mod view;

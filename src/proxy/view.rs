@@ -1,42 +1,38 @@
 //! One worker's view of a snapshot: the same services with this worker's own
 //! connections, latencies and waiting requests. Nothing in it is shared.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use super::body::RequestBody;
+use super::budget::Budget;
 use super::headers::Protected;
 use super::waiting::{Ticket, Waiter, Waiting};
-use crate::config;
+use crate::clock;
 use crate::decide::time::Moment;
 use crate::snapshot::{ServiceState, Snapshot};
 use crate::subject::{NOTHING_WAITS, Outcome, Recorded, Subject, Track};
 use crate::telemetry::{LocalLatency, ProcessStats};
-use crate::upstream::{Endpoint, IdleLimits};
+use crate::upstream::{Endpoint, IdleLimits, Pool, PoolState, ServerState};
 
 pub(super) type AppServer = Endpoint<RequestBody>;
 
-/// Connections outlive views: an app server is known by its address and limits.
+/// Connections outlive views: an app server is known by the state that all workers share.
 #[derive(Default)]
-pub(super) struct AppServers(HashMap<config::Endpoint, (IdleLimits, Rc<AppServer>)>);
+pub(super) struct AppServers(HashMap<*const ServerState, Rc<AppServer>>);
 
 impl AppServers {
-    fn take(&mut self, address: &config::Endpoint, limits: IdleLimits, stats: &Arc<ProcessStats>) -> Rc<AppServer> {
-        match self.0.get(address) {
-            Some((known, server)) if *known == limits => Rc::clone(server),
-            _ => {
-                let server = Rc::new(Endpoint::new(address.clone(), limits, Arc::clone(stats)));
-                self.0.insert(address.clone(), (limits, Rc::clone(&server)));
-                server
-            }
-        }
+    fn take(&mut self, state: &Arc<ServerState>, limits: IdleLimits, stats: &Arc<ProcessStats>) -> Rc<AppServer> {
+        // The server holds its state, so nothing else comes to be at this address meanwhile.
+        let server = self.0.entry(Arc::as_ptr(state));
+        Rc::clone(server.or_insert_with(|| Rc::new(Endpoint::new(Arc::clone(state), limits, Arc::clone(stats)))))
     }
 
     /// Closes what has been idle for too long, and forgets who is in no view any more.
     pub(super) fn sweep(&mut self, now: Moment) {
-        self.0.retain(|_, (_, server)| {
+        self.0.retain(|_, server| {
             server.sweep(now);
             Rc::strong_count(server) > 1
         });
@@ -78,16 +74,12 @@ impl View {
 pub(super) struct ServiceView {
     pub(super) state: Arc<ServiceState>,
     worker: usize,
-    /// By the pools' order in the configuration.
-    pools: Box<[PoolView]>,
+    /// In the order of the configuration.
+    pools: Box<[Pool<RequestBody>]>,
+    budget: Budget,
     latency: [RefCell<LocalLatency>; 2],
     /// Carried along for as long as the deployment runs: the ledger shows its oldest.
     waiting: Rc<RefCell<[Waiting; 2]>>,
-}
-
-struct PoolView {
-    servers: Box<[Rc<AppServer>]>,
-    next: Cell<usize>,
 }
 
 impl ServiceView {
@@ -99,10 +91,10 @@ impl ServiceView {
         stats: &Arc<ProcessStats>,
     ) -> Self {
         let limits = IdleLimits { count: state.config.connections.idle, span: state.config.connections.idle_for };
-        let mut pool = |pool: &config::Pool| PoolView {
-            servers: pool.endpoints.iter().map(|address| servers.take(address, limits, stats)).collect(),
+        let mut pool = |pool: &Arc<PoolState>| {
+            let servers = pool.servers().iter().map(|state| servers.take(state, limits, stats)).collect();
             // Workers begin at different servers.
-            next: Cell::new(worker),
+            Pool::new(Arc::clone(pool), servers, state.config.balance, state.config.slow_start, worker)
         };
         let same_subject = |view: &&Rc<Self>| match (view.subject(), state.canary.as_ref().map(|c| &c.subject)) {
             (Some(one), Some(other)) => Arc::ptr_eq(one, other),
@@ -110,7 +102,8 @@ impl ServiceView {
         };
         let carried = before.and_then(|view| view.services.iter().find(same_subject));
         Self {
-            pools: state.config.pools.iter().map(&mut pool).collect(),
+            pools: state.pools.iter().map(&mut pool).collect(),
+            budget: carried.map_or_else(|| Budget::new(state.config.shield, clock::now()), |view| view.budget.clone()),
             waiting: carried.map(|view| Rc::clone(&view.waiting)).unwrap_or_default(),
             latency: Default::default(),
             worker,
@@ -122,12 +115,14 @@ impl ServiceView {
         self.state.canary.as_ref().map(|canary| &canary.subject)
     }
 
-    /// The next app server of a pool, in turn. Pools are never empty.
-    pub(super) fn server(&self, pool: usize) -> &Rc<AppServer> {
-        let pool = &self.pools[pool];
-        let turn = pool.next.get();
-        pool.next.set(turn.wrapping_add(1));
-        &pool.servers[turn % pool.servers.len()]
+    /// The pool that has a role now.
+    pub(super) fn pool(&self, track: Track) -> &Pool<RequestBody> {
+        &self.pools[self.state.role(track).pool]
+    }
+
+    /// What the shield may still spend.
+    pub(super) fn budget(&self) -> &Budget {
+        &self.budget
     }
 
     pub(super) fn record_latency(&self, track: Track, latency: std::time::Duration) {

@@ -241,11 +241,11 @@ impl Worker {
 
     /// A number that no other request has.
     pub(super) fn request_id(&self) -> u128 {
-        (u128::from(self.next_id()) << 64) | u128::from(self.next_id())
+        (u128::from(self.random()) << 64) | u128::from(self.random())
     }
 
     /// SplitMix64 (Steele, Lea, Flood 2014).
-    fn next_id(&self) -> u64 {
+    pub(super) fn random(&self) -> u64 {
         let state = self.ids.get().wrapping_add(0x9E37_79B9_7F4A_7C15);
         self.ids.set(state);
         let mixed = (state ^ (state >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);

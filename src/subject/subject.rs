@@ -91,6 +91,8 @@ pub struct Subject {
     min_requests: AtomicU64,
     slow: Option<Slow>,
     closes: bool,
+    /// Canary errors that stable answered, and those of them that stable could not either.
+    shielded: [AtomicU64; 2],
     first: Option<FirstAnswers>,
     wake: Box<dyn Fn() + Send + Sync>,
 }
@@ -144,6 +146,7 @@ impl Subject {
             judge: Mutex::new(judge),
             slow: (plan.guard.latency != Enforcement::Off).then(Slow::new),
             dial,
+            shielded: [AtomicU64::new(0), AtomicU64::new(0)],
             closes: plan.closes,
             first: plan.watches_first.then(FirstAnswers::new),
             wake: Box::new(wake),
@@ -361,6 +364,17 @@ impl Subject {
     fn copy_sets(&self, judge: &Judge) {
         self.exhausted.copy(judge.exhausted());
         self.unwatched.copy(judge.unwatched());
+    }
+
+    /// A canary error was tried on stable, and perhaps failed there too.
+    pub fn count_shielded(&self, failed_too: bool) {
+        self.shielded[0].fetch_add(1, Ordering::Relaxed);
+        self.shielded[1].fetch_add(u64::from(failed_too), Ordering::Relaxed);
+    }
+
+    /// How many canary errors were tried on stable, and how many of them failed there too.
+    pub fn shielded(&self) -> (u64, u64) {
+        (self.shielded[0].load(Ordering::Relaxed), self.shielded[1].load(Ordering::Relaxed))
     }
 
     /// Closes the dial: a rollback. Needs no lock and cannot fail.

@@ -12,7 +12,8 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::outcome::OutcomeKind;
-use super::stats::{ProcessStats, Refusal};
+use super::stats::{ProcessStats, Refusal, Rescue};
+use crate::clock;
 use crate::snapshot::{Canary, ServiceState, Snapshot};
 use crate::subject::Track;
 
@@ -263,6 +264,47 @@ impl Scrape {
                     (labels, service.stats.outcomes(track, kind))
                 })
             }),
+        )?;
+        families.counters(
+            "serin_attempts",
+            "Further attempts: on another app server, on stable in the canary's place, on the other track",
+            services.iter().flat_map(|service| {
+                let results = Rescue::ALL.into_iter().flat_map(|rescue| [(rescue, true), (rescue, false)]);
+                results.map(|(rescue, good)| {
+                    let result = if good { "success" } else { "error" };
+                    let labels = vec![
+                        ("service", service.config.name.clone()),
+                        ("kind", rescue.name().to_owned()),
+                        ("result", result.to_owned()),
+                    ];
+                    (labels, service.stats.rescues(rescue, good))
+                })
+            }),
+        )?;
+        let servers = || {
+            services.iter().flat_map(|service| {
+                let pools = service.config.pools.iter().zip(&*service.pools);
+                pools.flat_map(|(config, pool)| {
+                    pool.servers().iter().map(|server| {
+                        let labels = vec![
+                            ("service", service.config.name.clone()),
+                            ("pool", config.name.clone()),
+                            ("endpoint", server.address().to_string()),
+                        ];
+                        (labels, server)
+                    })
+                })
+            })
+        };
+        families.gauges(
+            "serin_endpoint_available",
+            "1: requests go to it; 0: unhealthy, or left out for its errors",
+            servers().map(|(labels, server)| (labels, f64::from(u8::from(server.is_available(clock::now()))))),
+        )?;
+        families.counters(
+            "serin_endpoint_ejections",
+            "How often it was left out for errors in a row",
+            servers().map(|(labels, server)| (labels, server.ejections())),
         )?;
         families.family(
             "serin_request_duration",

@@ -13,4 +13,4 @@ mod stats;
 pub use exposition::{FlagGauge, Format, Scrape};
 pub use latency::{LocalLatency, MergedLatency};
 pub use outcome::{ErrorKind, OutcomeKind};
-pub use stats::{FlagCounters, PoolSeries, ProcessStats, Refusal, ServiceStats};
+pub use stats::{FlagCounters, PoolSeries, ProcessStats, Refusal, Rescue, ServiceStats};

@@ -19,6 +19,10 @@ pub enum ErrorKind {
     Truncated,
     /// The client waited long for the head and left.
     Abandoned,
+    /// No app server of the track was healthy.
+    NoEndpoint,
+    /// All app servers were at their limit, and the queue was full.
+    Overflow,
 }
 
 /// What an exchange said.
@@ -32,7 +36,7 @@ pub enum OutcomeKind {
 
 impl OutcomeKind {
     /// All of them, in the order of their indices.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::Success,
         Self::Error(ErrorKind::Status),
         Self::Error(ErrorKind::App),
@@ -42,6 +46,8 @@ impl OutcomeKind {
         Self::Error(ErrorKind::Timeout),
         Self::Error(ErrorKind::Truncated),
         Self::Error(ErrorKind::Abandoned),
+        Self::Error(ErrorKind::NoEndpoint),
+        Self::Error(ErrorKind::Overflow),
     ];
 
     /// Its place in [`Self::ALL`].
@@ -64,6 +70,8 @@ impl OutcomeKind {
             Self::Error(ErrorKind::Timeout) => "timeout",
             Self::Error(ErrorKind::Truncated) => "truncated",
             Self::Error(ErrorKind::Abandoned) => "abandoned",
+            Self::Error(ErrorKind::NoEndpoint) => "noEndpoint",
+            Self::Error(ErrorKind::Overflow) => "overflow",
         }
     }
 

@@ -44,14 +44,41 @@ impl Rows {
 pub struct ServiceStats {
     outcomes: [Rows; 2],
     latency: [MergedLatency; 2],
+    rescues: Rows,
     rollbacks: Mutex<BTreeMap<&'static str, u64>>,
+}
+
+/// A further attempt: no outcome of any track.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rescue {
+    /// On another app server of the track.
+    Retry,
+    /// On stable, in the canary's place.
+    Shield,
+    /// On the other track, where this one does not know the file.
+    Skew,
+}
+
+impl Rescue {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Retry, Self::Shield, Self::Skew];
+
+    /// Its name in labels.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Retry => "retry",
+            Self::Shield => "shield",
+            Self::Skew => "skew",
+        }
+    }
 }
 
 impl ServiceStats {
     /// Nothing yet.
     pub fn new(workers: usize) -> Self {
         let rows = || Rows::new(workers, OutcomeKind::ALL.len());
-        Self { outcomes: [rows(), rows()], latency: Default::default(), rollbacks: Mutex::default() }
+        let rescues = Rows::new(workers, Rescue::ALL.len() * 2);
+        Self { outcomes: [rows(), rows()], latency: Default::default(), rescues, rollbacks: Mutex::default() }
     }
 
     /// Counts an outcome.
@@ -62,6 +89,16 @@ impl ServiceStats {
     /// How often.
     pub fn outcomes(&self, track: Track, kind: OutcomeKind) -> u64 {
         self.outcomes[track.index()].sum(kind.index())
+    }
+
+    /// Counts a further attempt.
+    pub fn count_rescue(&self, worker: usize, rescue: Rescue, good: bool) {
+        self.rescues.bump(worker, rescue as usize * 2 + usize::from(good));
+    }
+
+    /// How many further attempts went well, or did not.
+    pub fn rescues(&self, rescue: Rescue, good: bool) -> u64 {
+        self.rescues.sum(rescue as usize * 2 + usize::from(good))
     }
 
     /// Counts a rollback by this rule.

@@ -1,6 +1,6 @@
 //! An app server as one worker sees it: its idle connections.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,8 +10,8 @@ use hyper_util::rt::TokioIo;
 
 use super::connect::{ConnectError, connect};
 use super::lease::Lease;
+use super::state::ServerState;
 use super::wire::{AppIo, Wire};
-use crate::config;
 use crate::decide::time::Moment;
 use crate::telemetry::ProcessStats;
 
@@ -26,8 +26,13 @@ pub struct IdleLimits {
 
 /// One app server, for one worker.
 pub struct Endpoint<B: Body + 'static> {
-    address: config::Endpoint,
+    state: Arc<ServerState>,
+    /// Its address as a text.
+    name: String,
     limits: IdleLimits,
+    /// Requests of this worker.
+    under_way: Cell<usize>,
+    turn: Cell<usize>,
     /// Last in, first out: what was used last is the least likely to be closed.
     idle: RefCell<Vec<Idle<B>>>,
     stats: Arc<ProcessStats>,
@@ -38,17 +43,44 @@ struct Idle<B: Body + 'static> {
     until: Moment,
 }
 
+impl<B: Body + 'static> Endpoint<B> {
+    /// An app server without connections.
+    pub fn new(state: Arc<ServerState>, limits: IdleLimits, stats: Arc<ProcessStats>) -> Self {
+        let name = state.address().to_string();
+        let (under_way, turn) = (Cell::new(0), Cell::new(0));
+        Self { state, name, limits, under_way, turn, idle: RefCell::new(Vec::new()), stats }
+    }
+
+    /// What all workers know of it.
+    pub fn state(&self) -> &Arc<ServerState> {
+        &self.state
+    }
+
+    /// Its address as a text.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Requests of this worker that are under way.
+    pub fn under_way(&self) -> usize {
+        self.under_way.get()
+    }
+
+    pub(super) fn enter(&self) {
+        self.under_way.set(self.under_way.get() + 1);
+    }
+
+    pub(super) fn leave(&self) {
+        self.under_way.set(self.under_way.get() - 1);
+    }
+}
+
 impl<B> Endpoint<B>
 where
     B: Body + 'static,
     B::Data: Send,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    /// An app server without connections.
-    pub fn new(address: config::Endpoint, limits: IdleLimits, stats: Arc<ProcessStats>) -> Self {
-        Self { address, limits, idle: RefCell::new(Vec::new()), stats }
-    }
-
     /// The connection that was used last, if it has not been idle for too long.
     pub fn idle(&self, now: Moment) -> Option<Lease<B>> {
         let mut idle = self.idle.borrow_mut();
@@ -70,7 +102,7 @@ where
     /// # Errors
     /// Where there is none in time.
     pub async fn connect(&self, within: Duration) -> Result<Lease<B>, ConnectError> {
-        let stream = connect(&self.address, within).await?;
+        let stream = connect(&self.state, within, self.turn.replace(self.turn.get().wrapping_add(1))).await?;
         self.stats.upstream_connected();
         let wire = Arc::new(Wire::default());
         let io = TokioIo::new(AppIo::new(stream, Arc::clone(&wire)));
@@ -105,10 +137,5 @@ where
             idle.drain(..live).collect()
         };
         drop(closed);
-    }
-
-    /// Its address.
-    pub fn address(&self) -> &config::Endpoint {
-        &self.address
     }
 }

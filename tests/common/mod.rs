@@ -201,7 +201,7 @@ fn spawn(config: &Path, variables: &[(&str, &str)]) -> Started {
             kept.lock().unwrap().push(line);
         }
     });
-    let has_health = std::fs::read_to_string(config).unwrap().contains("health:");
+    let has_health = std::fs::read_to_string(config).unwrap().lines().any(|line| line.starts_with("health:"));
     let (_, proxy) = told.recv_timeout(PATIENCE).expect("Serin says where it listens");
     let (_, admin) = told.recv_timeout(PATIENCE).expect("Serin says where its admin API is");
     let health = has_health.then(|| told.recv_timeout(PATIENCE).expect("Serin says where its health listener is").1);

@@ -3,6 +3,7 @@
 mod admin;
 mod deploy;
 mod service;
+mod upstream;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

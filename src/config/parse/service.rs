@@ -6,7 +6,7 @@ use http::HeaderName;
 
 use super::admin::secret;
 use super::deploy::deploy;
-use super::{DAY, MILLISECOND, all, header_name, or};
+use super::{DAY, MILLISECOND, all, header_name, or, upstream};
 use crate::config::checked::*;
 use crate::config::error_rule::StatusSet;
 use crate::config::node::{Map, Node};
@@ -51,9 +51,16 @@ fn three_line_service(stable: &Node<'_>, canary: Option<Node<'_>>) -> Option<Ser
         canary: (pools.len() == 2).then_some(1),
         pools,
         stable: 0,
-        connections: connections(None)?,
+        balance: Balance::LeastRequest,
+        slow_start: Duration::ZERO,
+        health: None,
+        ejection: upstream::ejection(None)?,
+        connections: upstream::connections(None)?,
         timeouts: timeouts(None)?,
         errors: errors(None)?,
+        retry: upstream::retry(None)?,
+        shield: upstream::shield(None)?,
+        skew: Vec::new(),
         deploy: deploy(None)?,
         override_secret: None,
     })
@@ -77,9 +84,27 @@ fn same_hosts(one: &Service, other: &Service) -> bool {
     one.hosts.is_empty() && other.hosts.is_empty() || one.hosts.iter().any(|host| other.hosts.contains(host))
 }
 
+const KEYS: [&str; 16] = [
+    "match",
+    "pools",
+    "stable",
+    "canary",
+    "balance",
+    "slowStart",
+    "health",
+    "ejection",
+    "connections",
+    "timeouts",
+    "errors",
+    "retry",
+    "shield",
+    "skew",
+    "deploy",
+    "overrides",
+];
+
 fn service(name: &str, node: &Node<'_>) -> Option<Service> {
-    let known = ["match", "pools", "stable", "canary", "connections", "timeouts", "errors", "deploy", "overrides"];
-    let map = node.keys(&known)?;
+    let map = node.keys(&KEYS)?;
     if !label(name) {
         node.wrong(format!("`{name}` is no name: letters, digits, `.`, `_`, `-`, at most 64 of them"), None);
     }
@@ -87,7 +112,11 @@ fn service(name: &str, node: &Node<'_>) -> Option<Service> {
     let pools = map.require("pools", "named endpoints, for example `blue: { endpoints: [...] }`");
     let pools: Option<Vec<Pool>> =
         pools.and_then(|node| all(node.any_keys()?.entries().iter().map(|(name, node)| pool(name, node))));
-    let (connections, timeouts) = (connections(map.get("connections")), timeouts(map.get("timeouts")));
+    let (connections, timeouts) = (upstream::connections(map.get("connections")), timeouts(map.get("timeouts")));
+    let (balance, slow_start) = (upstream::balance(map.get("balance")), upstream::slow_start(map.get("slowStart")));
+    let (health, ejection) = (upstream::health(map.get("health")), upstream::ejection(map.get("ejection")));
+    let (retry, shield) = (upstream::retry(map.get("retry")), upstream::shield(map.get("shield")));
+    let skew = upstream::skew(map.get("skew"));
     let (errors, deploy) = (errors(map.get("errors")), deploy(map.get("deploy")));
     let override_secret = or(map.get("overrides"), None, |node| {
         let map = node.keys(&["secret"])?;
@@ -117,9 +146,16 @@ fn service(name: &str, node: &Node<'_>) -> Option<Service> {
         stable: stable?,
         canary: canary?,
         pools,
+        balance: balance?,
+        slow_start: slow_start?,
+        health: health?,
+        ejection: ejection?,
         connections: connections?,
         timeouts: timeouts?,
         errors: errors?,
+        retry: retry?,
+        shield: shield?,
+        skew: skew?,
         deploy: deploy?,
         override_secret: override_secret?,
     })
@@ -188,7 +224,7 @@ fn pool_version(node: &Node<'_>) -> Option<PoolVersion> {
     Some(PoolVersion::Asked { path: path?, json: json? })
 }
 
-fn path(node: &Node<'_>) -> Option<String> {
+pub(super) fn path(node: &Node<'_>) -> Option<String> {
     let text = node.text()?;
     if text.starts_with('/') && text.parse::<http::uri::PathAndQuery>().is_ok() {
         return Some(text);
@@ -223,15 +259,6 @@ fn endpoint(node: &Node<'_>) -> Option<Endpoint> {
         return node.expected(ALLOWED);
     }
     Some(Endpoint { host: host.to_owned(), port })
-}
-
-fn connections(node: Option<Node<'_>>) -> Option<Connections> {
-    let default = Connections { idle: 32, idle_for: Duration::from_secs(4) };
-    let Some(node) = node else { return Some(default) };
-    let map = node.keys(&["idle", "idleFor"])?;
-    let idle = or(map.get("idle"), default.idle, |node| node.number(0..=10_000).map(|n| n as usize));
-    let idle_for = or(map.get("idleFor"), default.idle_for, |node| node.span(MILLISECOND..=DAY));
-    Some(Connections { idle: idle?, idle_for: idle_for? })
 }
 
 fn timeouts(node: Option<Node<'_>>) -> Option<Timeouts> {
