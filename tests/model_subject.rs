@@ -25,6 +25,9 @@ mod set;
 #[allow(dead_code, unreachable_pub)]
 #[path = "../src/subject/subject.rs"]
 mod subject;
+#[allow(dead_code, unreachable_pub)]
+#[path = "../src/subject/witness.rs"]
+mod witness;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use super::checkpoint::CheckpointRecord;
+use super::decision::Verdict;
 use super::error::ControlError;
 use super::service::ServiceControl;
 use super::threshold::Threshold;
@@ -13,12 +14,12 @@ use crate::clock;
 use crate::config::SaltKind;
 use crate::decide::bucket::{Salt, Share};
 use crate::decide::flags::Rule;
-use crate::decide::guard::{Breach, GuardPlan, StageRule};
+use crate::decide::guard::{GuardPlan, StageRule};
 use crate::decide::rollout::{
     Active, Cause, Clock, Effect, Event, Milestone, OnFail, Pause, Phase, Plan, Readings, State, Strategy, due, step,
 };
 use crate::decide::time::Moment;
-use crate::store::{Counts, DecisionRecord, DeploymentRecord, EventRecord, MetricsRecord};
+use crate::store::{DecisionRecord, DeploymentRecord, EventRecord, MetricsRecord};
 use crate::subject::{NotTurned, Subject, SubjectPlan, Track};
 use crate::telemetry::MergedLatency;
 
@@ -304,12 +305,16 @@ impl Deployment {
                 Effect::SwapRoles | Effect::KeepRoles | Effect::Persist | Effect::Tell(_) => {}
             }
         }
+        let after = match &self.state {
+            State::Active(active) => active.clock.elapsed(now),
+            _ => Duration::ZERO,
+        };
         self.state = next.state;
         if self.state.ended() {
             self.ended_at = Some(clock::rfc3339());
         }
         if self.decision.is_none() {
-            self.explain();
+            self.explain(after);
         }
         for effect in &next.effects {
             if let Effect::Tell(milestone) = effect {
@@ -345,8 +350,8 @@ impl Deployment {
             Milestone::Completed => ("completed", format!("{} is stable now", self.version)),
             Milestone::RolledBack => {
                 let reason = self.rollback_reason().unwrap_or_default();
-                let counts = self.counts_in_words();
-                ("rolledBack", format!("rolled back: {reason}; {counts}"))
+                let by_hand = || format!("rolled back: {reason}; {}", self.counts_in_words());
+                ("rolledBack", self.decision.as_ref().map_or_else(by_hand, |decision| decision.text.clone()))
             }
         }
     }
@@ -357,7 +362,8 @@ impl Deployment {
             Pause::Insufficient => "paused: the stage's time is over and too few canary requests came".to_owned(),
             Pause::TooLong => "paused: the stage has lasted for maxDuration".to_owned(),
             Pause::Failed(breach) => {
-                format!("failed: {breach}; {}; the share stays until somebody decides", self.counts_in_words())
+                let why = self.decision.as_ref().map_or_else(|| breach.to_string(), |decision| decision.text.clone());
+                format!("{why}; the share stays until somebody decides")
             }
         }
     }
@@ -388,34 +394,15 @@ impl Deployment {
     }
 
     /// Writes the verdict down while its numbers are fresh.
-    fn explain(&mut self) {
-        let breach = match &self.state {
-            State::RolledBack { cause: Cause::Breach(breach), .. } => breach,
-            State::Active(Active { pause: Some(Pause::Failed(breach)), .. }) => breach,
+    fn explain(&mut self, after: Duration) {
+        let (breach, rolled_back) = match &self.state {
+            State::RolledBack { cause: Cause::Breach(breach), .. } => (breach, true),
+            State::Active(Active { pause: Some(Pause::Failed(breach)), .. }) => (breach, false),
             _ => return,
         };
-        let judge = self.subject.judge();
-        let stage = self.subject.stage_counts(judge.epoch());
-        let stable = self.subject.total(Track::Stable);
-        let canary_users = judge.comparison().counted_on_canary();
-        let (value, limit) = match breach {
-            Breach::ErrorRate { errors, requests, limit } => (*errors as f64 / (*requests).max(1) as f64, limit.get()),
-            Breach::Limit { evidence, bound, .. }
-            | Breach::Comparison { evidence, bound, .. }
-            | Breach::Latency { evidence, bound, .. } => (*evidence, *bound),
-        };
-        self.decision = Some(DecisionRecord {
-            rule: breach.rule().to_owned(),
-            text: format!("{breach}; {}", self.counts_in_words()),
-            value,
-            limit,
-            canary: Counts { requests: stage.requests, errors: stage.errors, users: canary_users },
-            stable: Counts {
-                requests: stable.requests,
-                errors: stable.errors,
-                users: judge.comparison().counted() - canary_users,
-            },
-        });
+        let (stage, stages) = (self.stage_index(), self.plan.stages.as_slice().len());
+        let verdict = Verdict { breach, subject: &self.subject, stage, stages, after, rolled_back };
+        self.decision = Some(verdict.record());
     }
 
     pub(super) fn record(&self) -> DeploymentRecord {

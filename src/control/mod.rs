@@ -10,6 +10,7 @@
 
 mod checkpoint;
 mod controller;
+mod decision;
 mod deployment;
 mod deployments;
 mod error;

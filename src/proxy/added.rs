@@ -72,6 +72,14 @@ impl<'a> Added<'a> {
         headers
     }
 
+    /// The request's id, as the app sees it.
+    pub(super) fn request_id(&self) -> String {
+        match self.request_id {
+            RequestId::Given(value) => String::from_utf8_lossy(value.as_bytes()).into_owned(),
+            RequestId::Own(id) => format!("{id:032x}"),
+        }
+    }
+
     /// The id that the user's bucket is drawn for.
     pub(super) fn sticky(&self) -> Option<&str> {
         self.identity.sticky.as_deref()

@@ -6,8 +6,8 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use http::StatusCode;
 use http::header::HeaderMap;
+use http::{Method, StatusCode, Uri};
 
 use super::answer::Answer;
 use super::attempt::Answered;
@@ -20,7 +20,7 @@ use crate::clock;
 use crate::config::ErrorRules;
 use crate::decide::bucket::Bucket;
 use crate::decide::time::Moment;
-use crate::subject::{Outcome, Recorded, Track, Word};
+use crate::subject::{Failed, Outcome, Recorded, Track, Word};
 use crate::telemetry::{ErrorKind, OutcomeKind};
 
 /// A stream that has lasted this long went well; a break afterwards is one more error.
@@ -68,6 +68,17 @@ pub(super) struct Exchange {
     slow: bool,
     /// The code that the client gets is counted.
     counted: bool,
+    /// What to say of the request if the canary fails it.
+    about: Option<Box<About>>,
+}
+
+/// A canary request, for whoever asks later where the canary failed.
+pub(super) struct About {
+    pub(super) method: Method,
+    pub(super) target: Uri,
+    pub(super) request_id: String,
+    /// The status of the canary's answer.
+    pub(super) status: Option<StatusCode>,
 }
 
 impl Exchange {
@@ -77,6 +88,7 @@ impl Exchange {
         assignment: Assignment,
         ignored: bool,
         upload: Option<Rc<Upload>>,
+        about: impl FnOnce() -> About,
     ) -> Self {
         let mut exchange = Self {
             client,
@@ -89,6 +101,7 @@ impl Exchange {
             ticket: None,
             slow: false,
             counted: false,
+            about: (assignment.track == Track::Canary && !ignored).then(|| Box::new(about())),
         };
         exchange.note_wait();
         exchange
@@ -137,6 +150,9 @@ impl Exchange {
         self.service.record_latency(self.assignment.track, latency);
         self.state = State::Answered { at: now };
         let error = error_of(&self.service.state.config.errors, status, headers);
+        if let Some(about) = &mut self.about {
+            about.status = Some(status);
+        }
         match error {
             Some(kind) => self.settle(OutcomeKind::Error(kind)),
             None => self.find_slow(now, latency),
@@ -233,6 +249,9 @@ impl Exchange {
         let worker = self.client.worker.index;
         self.service.state.stats.count(worker, track, kind);
         if let (Some(word), Some(canary)) = (word, &self.service.state.canary) {
+            if let (OutcomeKind::Error(_), Some(about)) = (kind, &self.about) {
+                canary.subject.saw(about.failed(kind));
+            }
             let verdict = match kind {
                 OutcomeKind::Success => Recorded::Success,
                 OutcomeKind::Error(_) if late => Recorded::LateError,
@@ -269,6 +288,18 @@ impl Exchange {
 
     pub(super) fn client(&self) -> &Rc<Client> {
         &self.client
+    }
+}
+
+impl About {
+    fn failed(&self, kind: OutcomeKind) -> Failed<'_> {
+        let status = self.status.as_ref().filter(|_| kind == OutcomeKind::Error(ErrorKind::Status));
+        Failed {
+            method: self.method.as_str(),
+            path: self.target.path(),
+            what: status.map_or(kind.name(), StatusCode::as_str),
+            request_id: &self.request_id,
+        }
     }
 }
 

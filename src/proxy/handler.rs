@@ -15,7 +15,7 @@ use super::answer::Answer;
 use super::attempt::{Answered, Role, Way};
 use super::body::{ResponseBody, Streaming};
 use super::connection::Client;
-use super::exchange::{Assignment, CLIENT_LEFT, Exchange};
+use super::exchange::{About, Assignment, CLIENT_LEFT, Exchange};
 use super::force;
 use super::head::{self, Head};
 use super::headers;
@@ -77,7 +77,14 @@ async fn forward(client: &Rc<Client>, parts: &Parts, own: &mut Own) -> Result<Re
         Some((headers, body)) => (headers, upload(client, &view, parts, body)),
         None => (parts.headers.clone(), None),
     };
-    let mut exchange = Exchange::new(Rc::clone(client), Rc::clone(&service), assignment, ignored, upload.clone());
+    let about = || About {
+        method: parts.method.clone(),
+        target: head.target.clone(),
+        request_id: added.request_id(),
+        status: None,
+    };
+    let mut exchange =
+        Exchange::new(Rc::clone(client), Rc::clone(&service), assignment, ignored, upload.clone(), about);
     let role = Role { track: assignment.track, reason: assignment.reason };
     if assignment.word.is_some() && role.track == Track::Stable {
         service.budget().earn();

@@ -10,7 +10,7 @@ mod writer;
 
 pub use file::{Folder, Loaded, StoreError};
 pub use records::{
-    Counts, DecisionRecord, DeployState, DeploymentRecord, EventRecord, FlagFile, MetricsRecord, ServiceRecord,
-    StableRecord,
+    Counts, DecisionRecord, DeployState, DeploymentRecord, EventRecord, FlagFile, MetricsRecord, RouteRecord,
+    ServiceRecord, ShieldedRecord, StableRecord,
 };
 pub use writer::{HandEdit, SaveError, StateFile, Writer};

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use crate::decide::bucket::Share;
 use crate::decide::flags::{Flag, FlagName, Rule};
-use crate::decide::guard::{GuardPlan, Standing};
+use crate::decide::guard::{GuardPlan, StageRecord, StageRule, Standing};
 use crate::decide::rollout::{Conduct, Pause, Stages, Strategy};
 use crate::decide::time::seconds;
 
@@ -259,7 +259,7 @@ pub struct MetricsRecord {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DecisionRecord {
-    /// `errors`, `limit` or `errorRate`.
+    /// `errors`, `latency`, `limit` or `errorRate`.
     pub rule: String,
     /// One sentence.
     pub text: String,
@@ -267,10 +267,48 @@ pub struct DecisionRecord {
     pub value: f64,
     /// What it was held against: a bound, or a limit.
     pub limit: f64,
+    /// The stage, from 0; the number of stages in the bake.
+    pub stage: usize,
+    /// How long that had lasted, in seconds.
+    #[serde(with = "seconds")]
+    pub after: Duration,
+    /// The window of the comparison, from 1.
+    pub window: u32,
     /// The canary in the stage.
     pub canary: Counts,
-    /// Stable over the deployment.
+    /// Stable in the stage.
     pub stable: Counts,
+    /// Canary errors that stable answered.
+    pub shielded: ShieldedRecord,
+    /// Where the canary failed most.
+    pub routes: Vec<RouteRecord>,
+    /// Some requests that failed.
+    pub request_ids: Vec<String>,
+    /// What the stage asked of the canary.
+    pub rule_of_stage: StageRule,
+    /// What the judge was told in the stage, to come to the verdict once more.
+    pub replay: StageRecord,
+}
+
+/// Canary errors that were tried on stable.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ShieldedRecord {
+    /// How many.
+    pub tried: u64,
+    /// Those of them that failed there too.
+    pub failed_too: u64,
+}
+
+/// Errors on a route.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RouteRecord {
+    /// `POST /cart/:n`
+    pub route: String,
+    /// The status, or the kind of the error.
+    pub what: String,
+    /// How many.
+    pub errors: u64,
 }
 
 /// Counts of a track.

@@ -17,6 +17,7 @@ mod set;
 mod subject;
 #[cfg(test)]
 mod tests;
+mod witness;
 /// What the model test replaces by its own.
 mod sync {
     pub(super) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
@@ -26,3 +27,4 @@ mod sync {
 pub use dial::{Dial, Word};
 pub use ledger::{Counted, Ledger, NOTHING_WAITS, Tally, Track};
 pub use subject::{Memory, NotTurned, Outcome, Recorded, Subject, SubjectPlan};
+pub use witness::{Failed, RouteErrors};

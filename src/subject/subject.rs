@@ -9,6 +9,7 @@ use super::first::FirstAnswers;
 use super::ledger::{Counted, Ledger, NOTHING_WAITS, Tally, Track};
 use super::set::SharedSet;
 use super::sync::{AtomicU32, AtomicU64, Mutex, MutexGuard, Ordering, fence};
+use super::witness::{Failed, RouteErrors, Witness};
 use crate::decide::bucket::{Bucket, Share};
 use crate::decide::guard::{Breach, Enforcement, GuardPlan, Judge, JudgeMemory, Report, StageCounts, StageRule};
 use crate::decide::time::Moment;
@@ -93,6 +94,7 @@ pub struct Subject {
     closes: bool,
     /// Canary errors that stable answered, and those of them that stable could not either.
     shielded: [AtomicU64; 2],
+    witness: Witness,
     first: Option<FirstAnswers>,
     wake: Box<dyn Fn() + Send + Sync>,
 }
@@ -148,6 +150,7 @@ impl Subject {
             dial,
             shielded: [AtomicU64::new(0), AtomicU64::new(0)],
             closes: plan.closes,
+            witness: Witness::default(),
             first: plan.watches_first.then(FirstAnswers::new),
             wake: Box::new(wake),
         };
@@ -386,6 +389,21 @@ impl Subject {
     pub fn stage_counts(&self, epoch: u32) -> StageCounts {
         let tally = self.sum(|ledger| ledger.tally(epoch, Track::Canary));
         StageCounts { requests: tally.requests, errors: tally.errors, watched: tally.watched }
+    }
+
+    /// A track's counts of an epoch.
+    pub fn tally(&self, epoch: u32, track: Track) -> Tally {
+        self.sum(|ledger| ledger.tally(epoch, track))
+    }
+
+    /// Remembers where the canary has failed.
+    pub fn saw(&self, failed: Failed<'_>) {
+        self.witness.saw(failed);
+    }
+
+    /// The routes on which the canary failed most, and the ids of some requests.
+    pub fn failures(&self, most: usize) -> (Vec<RouteErrors>, Vec<String>) {
+        self.witness.tells(most)
     }
 
     /// A track's counts over the whole deployment.

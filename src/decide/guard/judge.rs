@@ -16,7 +16,8 @@ use crate::decide::bucket::{Bucket, Share};
 use crate::decide::time::Moment;
 
 /// What a stage asks of the canary.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct StageRule {
     /// Canary requests before the plain rule looks; 0: the limit with evidence judges.
     pub min_requests: u64,
