@@ -28,6 +28,7 @@ mod demo;
 pub mod overrides;
 pub mod proxy;
 pub mod server;
+pub mod simulate;
 pub mod snapshot;
 pub mod store;
 pub mod subject;

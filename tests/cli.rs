@@ -182,7 +182,8 @@ fn the_demo_shows_both_rollouts_and_ends() {
     assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
     for expected in [
         "v2 is stable now",
-        "rolled back: errors fall on canary users",
+        "after stage 1 began: canary ",
+        "most on GET / (500)",
         "The bad version took",
         "admin API  http://127.0.0.1:",
     ] {

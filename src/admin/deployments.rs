@@ -189,6 +189,24 @@ pub(super) async fn assignment(
 }
 
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct Expected {
+    requests_per_second: Option<f64>,
+    error_rate: Option<f64>,
+}
+
+pub(super) async fn plan(
+    State(admin): State<Admin>,
+    Segments(place): Segments<Place>,
+    Asked(expected): Asked<Expected>,
+) -> Result<Response, Problem> {
+    let name = named(&admin, &place)?;
+    let Expected { requests_per_second, error_rate } = expected;
+    let seen = admin.control.ask(move |control| control.outlook(&name, requests_per_second, error_rate)).await?;
+    Ok(Json(seen).into_response())
+}
+
+#[derive(Deserialize)]
 #[serde(untagged, expecting = "an outcome, or a list of outcomes: {track, latencyMs, error, userId?}")]
 pub(super) enum Outcomes {
     One(OutcomeReport),

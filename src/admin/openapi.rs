@@ -143,6 +143,9 @@ fn schemas() -> Value {
             "flagName": text(), "enabled": { "type": "boolean" },
             "reason": { "enum": ["default", "override", "disabled", "rule", "percentage"] },
             "ruleMatched": { "enum": ["percentage", "user", "group", "environment"] } })),
+        "Plan": object(&["traffic", "measured", "stages"], &json!({
+            "traffic": { "type": "object" }, "measured": { "type": "boolean" },
+            "stages": { "type": "array", "items": { "type": "object" } } })),
         "Reload": { "type": "object", "additionalProperties": false,
             "properties": { "discard": { "type": "boolean" } } },
         "Stage": object(&["percentage", "duration", "minRequests", "maxErrorRate"], &json!({

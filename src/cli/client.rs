@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 
 use super::CliError;
 use super::commands::Output;
-use super::output::line;
+use super::output::answer as answer_as;
 
 /// Where Serin is, and how its answers are printed.
 pub(super) struct Api {
@@ -119,12 +119,7 @@ impl Api {
 
     /// Prints an answer: as the API has it, or in words.
     pub(super) fn print(&self, answer: &Value, words: impl FnOnce() -> String) {
-        let text = match self.output {
-            Output::Table => words(),
-            Output::Json => serde_json::to_string_pretty(answer).unwrap_or_default(),
-            Output::Yaml => serde_yaml::to_string(answer).unwrap_or_default(),
-        };
-        line(text.trim_end());
+        answer_as(self.output, answer, words);
     }
 }
 

@@ -34,6 +34,68 @@ pub(super) enum Output {
     Yaml,
 }
 
+#[derive(Debug, Args)]
+pub(super) struct PlanOptions {
+    /// One service
+    #[arg(long)]
+    pub(super) service: Option<String>,
+    /// A configuration file: nothing has to run, traffic is as expected
+    #[arg(long, requires = "requests_per_second")]
+    pub(super) config: Option<PathBuf>,
+    /// Expected requests a second, where the measured ones do not count
+    #[arg(long)]
+    pub(super) requests_per_second: Option<f64>,
+    /// Expected error rate of stable: 0.001 or 0.1%
+    #[arg(long, value_parser = fraction)]
+    pub(super) error_rate: Option<f64>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct SimulateOptions {
+    /// A scenario file
+    #[arg(required_unless_present_any = ["log", "replay"])]
+    pub(super) scenario: Option<PathBuf>,
+    /// An access log: the combined format, or JSON lines with time, user, status, latency
+    #[arg(long, conflicts_with_all = ["scenario", "replay"])]
+    pub(super) log: Option<PathBuf>,
+    /// A deployment as the API or `deploy history --output json` has it: its decision once more
+    #[arg(long, conflicts_with = "scenario")]
+    pub(super) replay: Option<PathBuf>,
+    /// The configuration whose deploy section is played with a log
+    #[arg(long, requires = "log")]
+    pub(super) config: Option<PathBuf>,
+    /// Its service
+    #[arg(long, requires = "config")]
+    pub(super) service: Option<String>,
+    /// Errors that the canary has beside those of the log: 0.05 or 5%
+    #[arg(long, requires = "log", value_parser = fraction, default_value = "0")]
+    pub(super) canary_errors: f64,
+    /// The canary's latencies as multiples of the log's
+    #[arg(long, requires = "log", default_value_t = 1.0)]
+    pub(super) canary_slower: f64,
+    /// Other draws than those of seed 1, or of the scenario's
+    #[arg(long)]
+    pub(super) seed: Option<u64>,
+    /// Another budget for false rollbacks in a replay: 0.001 or 0.1%
+    #[arg(long, requires = "replay", value_parser = fraction)]
+    pub(super) false_rollback: Option<f64>,
+    /// Another limit in a replay: 0.05 or 5%
+    #[arg(long, requires = "replay", value_parser = fraction)]
+    pub(super) max_error_rate: Option<f64>,
+    /// Another number of requests before the plain rule looks, in a replay
+    #[arg(long, requires = "replay")]
+    pub(super) min_requests: Option<u64>,
+}
+
+/// `0.05` or `5%`
+fn fraction(text: &str) -> Result<f64, String> {
+    let (number, of) = text.strip_suffix('%').map_or((text, 1.0), |percent| (percent, 100.0));
+    match number.trim().parse::<f64>() {
+        Ok(number) if (0.0..=1.0).contains(&(number / of)) => Ok(number / of),
+        _ => Err("a fraction from 0 to 1, or a percentage like 5%".to_owned()),
+    }
+}
+
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Run the proxy
@@ -50,6 +112,10 @@ pub(super) enum Command {
     },
     /// A good and a bad rollout with sample apps, in one process
     Demo(DemoOptions),
+    /// What each stage of a deployment can see at the measured or expected traffic
+    Plan(PlanOptions),
+    /// A rollout in virtual time: a made-up scenario, an access log, or a decision once more
+    Simulate(SimulateOptions),
     /// What runs where
     Status {
         /// One service

@@ -8,11 +8,20 @@ use serde_json::{Value, json};
 
 use super::CliError;
 use super::client::{Api, encode, fields};
-use super::commands::{Deploy, Start, Wait};
+use super::commands::{Deploy, Output, Start, Wait};
 use super::output::line;
 use super::words;
 use crate::clock;
 use crate::decide::time::parse_span;
+
+/// What the stages can see, for people: where no traffic was measured yet there is nothing to say.
+fn show_plan(api: &Api, base: &str) {
+    if api.output == Output::Table
+        && let Ok(plan) = api.get(&format!("{base}/plan"))
+    {
+        line(words::plan(&plan).trim_end());
+    }
+}
 
 /// How often a deployment that is followed is looked at.
 const LOOK: Duration = Duration::from_millis(250);
@@ -69,6 +78,7 @@ pub(super) fn run(api: &Api, service: Option<&str>, command: Deploy) -> Result<E
         }
         Deploy::Start(start) => {
             let wait = start.wait.clone();
+            show_plan(api, &base);
             (format!("{base}/deployments"), started(*start)?, Some(wait))
         }
         Deploy::Instant { version, pool, force, wait } => {

@@ -9,7 +9,9 @@ mod commands;
 mod deploy;
 mod flags;
 pub(crate) mod output;
+mod plan;
 pub(crate) mod run;
+mod simulate;
 mod status;
 mod words;
 
@@ -95,6 +97,8 @@ fn run_command(cli: Cli) -> Result<ExitCode, CliError> {
         }
         Command::Status { service, watch } => status::run(&api()?, service.as_deref(), watch)?,
         Command::Explain { user, session, group, url } => status::explain(&api()?, [&user, &session, &group, &url])?,
+        Command::Plan(options) => plan::run(&options, output, api)?,
+        Command::Simulate(options) => simulate::run(&options, output)?,
         Command::Events => status::events(&api()?)?,
         Command::Deploy { service, command } => return deploy::run(&api()?, service.as_deref(), *command),
         Command::Flags { command } => flags::run(&api()?, command)?,

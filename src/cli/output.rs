@@ -4,10 +4,24 @@
 use std::error::Error;
 use std::io::Write;
 
+use serde_json::Value;
+
+use super::commands::Output;
+
 /// A line on standard output; a reader that has gone away is no error of ours.
 pub(crate) fn line(text: &str) {
     let mut out = std::io::stdout().lock();
     let _ = writeln!(out, "{text}").and_then(|()| out.flush());
+}
+
+/// An answer as it is asked for: for people, or for programs.
+pub(super) fn answer(output: Output, value: &Value, words: impl FnOnce() -> String) {
+    let text = match output {
+        Output::Table => words(),
+        Output::Json => serde_json::to_string_pretty(value).unwrap_or_default(),
+        Output::Yaml => serde_yaml::to_string(value).unwrap_or_default(),
+    };
+    line(text.trim_end());
 }
 
 /// An error with its causes on standard error.

@@ -39,6 +39,38 @@ pub(super) fn services(services: &[Value]) -> String {
     table(&["SERVICE", "STABLE", "VERSION", "DEPLOYMENT"], &rows)
 }
 
+/// What each stage can see.
+pub(super) fn plan(plan: &Value) -> String {
+    let percent = |value: &Value| value.as_f64().map_or("-".to_owned(), |rate| format!("{:.2} %", rate * 100.0));
+    let row = |stage: &Value| {
+        let found = &stage["found"];
+        vec![
+            text(&stage["name"]),
+            format!("{} %", text(&stage["percentage"])),
+            text(&stage["canaryRequests"]),
+            percent(&found["errorRate"]),
+            text(&found["requests"]),
+            text(&found["errors"]),
+            text(&stage["totalFailureAfter"]),
+        ]
+    };
+    let stages = elements(&plan["stages"]);
+    let rows: Vec<_> = stages.iter().map(row).collect();
+    let traffic = &plan["traffic"];
+    let basis = if plan["measured"] == true { "measured" } else { "as given" };
+    let rate = traffic["requestsPerSecond"].as_f64().unwrap_or_default();
+    let mut told =
+        format!("{rate:.1} requests a second, {} errors on stable ({basis})\n", percent(&traffic["errorRate"]));
+    told += &table(&["STAGE", "SHARE", "REQUESTS", "FINDS", "AFTER", "ERRORS", "ALL FAIL"], &rows);
+    for stage in stages {
+        for warning in elements(&stage["warnings"]) {
+            told += &format!("{}: {}\n", text(&stage["name"]), text(warning));
+        }
+    }
+    told + "FINDS: the smallest error rate found in 9 of 10 cases; AFTER so many canary requests with so many ERRORS;\n\
+            ALL FAIL: canary requests until one that fails everything is found\n"
+}
+
 pub(super) fn deployment(deployment: &Value) -> String {
     let metrics = &deployment["metrics"];
     let reason = deployment["rollbackReason"].as_str().map(|reason| format!(" ({reason})")).unwrap_or_default();

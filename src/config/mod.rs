@@ -12,6 +12,7 @@ mod error_rule;
 mod node;
 mod parse;
 mod problem;
+mod scenario;
 
 use std::path::Path;
 
@@ -23,6 +24,7 @@ pub use checked::{
 pub use cidr::{Cidr, Networks};
 pub use error_rule::StatusSet;
 pub use problem::{ConfigError, Problem};
+pub use scenario::{Answers, Crowd, Scenario, Series};
 
 /// Reads and checks a file.
 ///
@@ -45,3 +47,11 @@ pub fn from_text(text: &str, file: &Path) -> Result<Config, ConfigError> {
 
 #[cfg(test)]
 mod tests;
+
+/// Reads a scenario for `serin simulate`.
+///
+/// # Errors
+/// Everything that is wrong with it, each with its place.
+pub fn scenario_from_text(text: &str, file: &Path) -> Result<Scenario, ConfigError> {
+    parse::scenario::scenario(&document::Document::parse(text, file)?)
+}

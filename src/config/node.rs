@@ -74,6 +74,10 @@ impl<'a> Node<'a> {
         matches!(self.value, Value::Mapping(_))
     }
 
+    pub(super) fn is_list(&self) -> bool {
+        matches!(self.value, Value::Sequence(_))
+    }
+
     /// A mapping with these keys and no others.
     pub(super) fn keys(&self, known: &[&str]) -> Option<Map<'a>> {
         let map = self.any_keys()?;

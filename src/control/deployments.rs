@@ -395,7 +395,7 @@ impl Controller {
             let track = Track::Stable.name();
             return Ok(Assigned { track, bucket: None, share: Share::NOBODY, reason: "none", identity });
         };
-        let word = deployment.subject.word();
+        let word = deployment.run.subject.word();
         let share = word.share();
         let (track, bucket, reason) = if chooser(&deployment.chosen().exclude).has(user, groups) {
             (Track::Stable, None, "exclude")
@@ -432,7 +432,7 @@ impl Controller {
                 service.record_latency(report.track, Duration::from_secs_f64(ms / 1e3));
             }
             let Some(deployment) = &service.current else { continue };
-            let word = deployment.subject.word();
+            let word = deployment.run.subject.word();
             let salt = deployment.salt();
             // An id that says another track than its bucket does is no drawn one.
             let drawn =
@@ -440,6 +440,7 @@ impl Controller {
             let bucket = report.user_id.as_deref().map(|id| salt.bucket(id)).filter(drawn);
             let verdict = if report.error { Recorded::Error } else { Recorded::Success };
             deployment
+                .run
                 .subject
                 .record(recorder, Outcome { at: clock::now(), word, track: report.track, bucket, verdict });
         }

@@ -16,7 +16,9 @@ mod deployments;
 mod error;
 mod events;
 mod flags;
+mod outlook;
 mod publish;
+mod rollout;
 mod run;
 mod service;
 mod threshold;
@@ -29,11 +31,15 @@ use tokio::sync::{mpsc, oneshot};
 
 pub use checkpoint::{Checkpoint, CheckpointRecord};
 pub use controller::{Controller, Setup};
+pub(crate) use decision::{number, span};
 pub use deployments::{Action, Answers, Assigned, OUTCOMES_MAX, Order, OutcomeReport, StartRequest, Started};
 pub use error::ControlError;
 pub use events::{Change, Events};
 pub use flags::{EvaluationContext, FlagEvaluation, FlagOrder, FlagPatch};
+pub use outlook::{RolloutOutlook, StageOutlook, rollout_outlook};
+pub(crate) use rollout::Rollout;
 pub use service::ServiceOverview;
+pub(crate) use threshold::RecentLatency;
 
 use crate::snapshot::Snapshot;
 use run::Command;

@@ -42,10 +42,10 @@ fn state(service: &mut ServiceControl) -> ServiceState {
     let canary_role = running.map(|(pool, version)| role(service, Track::Canary, pool, Some(&version)));
     let canary = canary_role.zip(service.current.as_ref()).map(|(role, deployment)| Canary {
         role,
-        subject: Arc::clone(&deployment.subject),
+        subject: Arc::clone(&deployment.run.subject),
         salt: deployment.salt(),
         latency: Arc::clone(&deployment.latency),
-        stable_window: Arc::clone(&deployment.threshold.window),
+        stable_window: Arc::clone(&deployment.run.threshold.window),
         stage: deployment.stage_index(),
         include: Chosen::new(&deployment.chosen().include),
         exclude: Chosen::new(&deployment.chosen().exclude),

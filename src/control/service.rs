@@ -13,6 +13,7 @@ use super::error::ControlError;
 use super::threshold::RecentLatency;
 use crate::clock;
 use crate::config;
+use crate::decide::guard::Traffic;
 use crate::decide::rollout::Effect;
 use crate::decide::time::Moment;
 use crate::store::{DeploymentRecord, EventRecord, ServiceRecord, StableRecord};
@@ -22,8 +23,6 @@ use crate::upstream::{self, PoolState};
 
 /// The guide's.
 const HISTORY: usize = 10;
-/// A stage that waits for more than time is looked at this often.
-const PATIENCE: Duration = Duration::from_millis(100);
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3_600);
 /// Series of earlier roles that are still told: the current and the previous version of both tracks.
@@ -153,6 +152,17 @@ impl ServiceControl {
         self.stable_by_minute.since_the_oldest(self.on_stable())
     }
 
+    /// What has come in the last hour, as far as it was seen; `None` before a minute has passed.
+    pub(super) fn measured(&self, now: Moment) -> Option<Traffic> {
+        let (since, _) = self.stable_by_minute.0.front()?;
+        let seconds = now.since(*since).as_secs_f64();
+        let (requests, errors) = self.last_hour_on_stable();
+        (seconds >= 60.0 && requests > 0).then(|| Traffic {
+            requests_per_second: requests as f64 / seconds,
+            error_rate: errors as f64 / requests as f64,
+        })
+    }
+
     fn on_stable(&self) -> (u64, u64) {
         let count = |kind: OutcomeKind| self.stats.outcomes(Track::Stable, kind);
         // Each is read once: workers go on counting meanwhile.
@@ -234,8 +244,7 @@ impl ServiceControl {
 
     /// When the deployment wants to be looked at again.
     pub(super) fn look_again(&self, now: Moment) -> Option<Moment> {
-        let due = self.current.as_ref()?.due(now)?;
-        Some(if due > now { due } else { now + PATIENCE })
+        self.current.as_ref()?.look_again(now)
     }
 
     pub(super) fn history(&self) -> Vec<DeploymentRecord> {

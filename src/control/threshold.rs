@@ -15,7 +15,7 @@ const RECENT: Duration = Duration::from_secs(300);
 
 /// Stable's latencies in the last five to ten minutes, for the first window of a deployment.
 #[derive(Debug, Default)]
-pub(super) struct RecentLatency {
+pub(crate) struct RecentLatency {
     current: Arc<MergedLatency>,
     before: Arc<MergedLatency>,
     since: Moment,

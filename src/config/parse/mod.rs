@@ -2,6 +2,7 @@
 
 mod admin;
 mod deploy;
+pub(super) mod scenario;
 mod service;
 mod upstream;
 
