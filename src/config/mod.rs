@@ -45,9 +45,6 @@ pub fn from_text(text: &str, file: &Path) -> Result<Config, ConfigError> {
     parse::config(&document)
 }
 
-#[cfg(test)]
-mod tests;
-
 /// Reads a scenario for `serin simulate`.
 ///
 /// # Errors
@@ -55,3 +52,6 @@ mod tests;
 pub fn scenario_from_text(text: &str, file: &Path) -> Result<Scenario, ConfigError> {
     parse::scenario::scenario(&document::Document::parse(text, file)?)
 }
+
+#[cfg(test)]
+mod tests;

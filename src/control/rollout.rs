@@ -47,7 +47,7 @@ impl Rollout {
         let threshold = Threshold::new(guard.slower_than, recent);
         let mut rollout = Self::of(plan, State::started(now), subject, threshold, abandon_after);
         rollout.warm_up(now, Duration::ZERO);
-        rollout.threshold.look(&rollout.subject);
+        rollout.look_at_latencies();
         rollout
     }
 
@@ -64,6 +64,11 @@ impl Rollout {
     /// Where stable's latencies of the latency guard's window are recorded.
     pub(crate) fn stable_window(&self) -> &MergedLatency {
         &self.threshold.window
+    }
+
+    /// Says what is slow, where the latency guard waits for that and enough is known.
+    pub(crate) fn look_at_latencies(&mut self) {
+        self.threshold.look(&self.subject);
     }
 
     /// Slow answers count once the stage, which has lasted so long, is warm.
@@ -91,7 +96,7 @@ impl Rollout {
 
     /// Lets time pass; the value is what was done.
     pub(crate) fn tick(&mut self, now: Moment) -> Vec<Effect> {
-        self.threshold.look(&self.subject);
+        self.look_at_latencies();
         let verdict = self.subject.judge().verdict();
         let event = match verdict {
             Some(breach) => Event::Breach(breach),

@@ -177,6 +177,7 @@ impl World {
             }
             if self.now >= self.flush {
                 self.latency.flush([self.run.stable_window()]);
+                self.run.look_at_latencies();
                 self.flush = self.now + FLUSH;
             }
             if self.look.is_some_and(|look| look <= self.now) {
