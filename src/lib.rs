@@ -9,6 +9,8 @@
 //! - [`subject`]: where proxy and control meet: dial, ledgers, judge.
 //! - [`decide`]: the pure core: buckets, flags, guard, rollout.
 //! - [`telemetry`]: counters, histograms, the metrics text.
+//! - [`rollout`]: machine, dial and judge of one rollout, driven by whoever says what time it is.
+//! - [`simulate`]: rollouts in virtual time, on made-up traffic, logs, or live outcomes.
 //! - [`control`]: deployments, flags, the only writer of snapshots.
 //! - [`store`]: what survives a restart.
 //! - [`admin`]: the JSON API; [`cli`]: words for people; [`config`]: the YAML.
@@ -17,6 +19,8 @@
 //! Arrows point one way: the shell uses the core, the core uses nothing of the
 //! shell, and `proxy` never calls `control`. `tests/architecture.rs` holds this.
 #![forbid(unsafe_code)]
+// The API's schemas are one literal.
+#![recursion_limit = "256"]
 
 pub mod admin;
 pub mod cli;
@@ -27,6 +31,7 @@ pub mod decide;
 mod demo;
 pub mod overrides;
 pub mod proxy;
+pub mod rollout;
 pub mod server;
 pub mod simulate;
 pub mod snapshot;

@@ -13,7 +13,7 @@ use crate::config::{self, Config, Host};
 use crate::decide::bucket::Salt;
 use crate::decide::flags::{Chosen, CompiledFlag};
 use crate::store::FlagFile;
-use crate::subject::{Subject, Track};
+use crate::subject::{Subject, Tap, Track};
 use crate::telemetry::{FlagCounters, MergedLatency, PoolSeries, ServiceStats};
 use crate::upstream::PoolState;
 
@@ -43,6 +43,8 @@ pub struct ServiceState {
     pub pools: Arc<[Arc<PoolState>]>,
     /// The deployment that runs.
     pub canary: Option<Canary>,
+    /// Where outcomes are told while something is rehearsed with them.
+    pub rehearsal: Option<Arc<Tap>>,
     /// Its counters, for as long as the process runs.
     pub stats: Arc<ServiceStats>,
     /// Stable's latencies of the last minutes.

@@ -14,7 +14,7 @@ use super::api::Admin;
 use super::problem::Problem;
 use super::request::{Asked, Body, Segments, if_match};
 use crate::clock;
-use crate::control::{Action, ControlError, Done, Order, OutcomeReport, StartRequest, Started};
+use crate::control::{Action, ControlError, Done, Order, OutcomeReport, RehearsalRequest, StartRequest, Started};
 use crate::decide::time::seconds;
 use crate::overrides;
 use crate::store::DeploymentRecord;
@@ -103,8 +103,8 @@ pub(super) async fn start(
     Body(request): Body<StartRequest>,
 ) -> Result<Response, Problem> {
     let order = order(&admin, &place, &caller, &headers)?;
-    let (service, pool) = (order.service.clone(), request.pool.clone());
-    let find = move |control: &mut crate::control::Controller| control.pool_of_start(&service, pool.as_deref());
+    let (service, pool, aa) = (order.service.clone(), request.pool.clone(), request.aa);
+    let find = move |control: &mut crate::control::Controller| control.pool_of_start(&service, pool.as_deref(), aa);
     let answers = admin.control.ask_pool(find, &order.service).await?;
     let done =
         admin.control.change_deployment(move |control| control.start_deployment(&order, request, &answers)).await?;
@@ -204,6 +204,37 @@ pub(super) async fn plan(
     let Expected { requests_per_second, error_rate } = expected;
     let seen = admin.control.ask(move |control| control.outlook(&name, requests_per_second, error_rate)).await?;
     Ok(Json(seen).into_response())
+}
+
+pub(super) async fn rehearse(
+    State(admin): State<Admin>,
+    Extension(caller): Extension<Caller>,
+    Segments(place): Segments<Place>,
+    Body(request): Body<RehearsalRequest>,
+) -> Result<Response, Problem> {
+    let (name, by) = (named(&admin, &place)?, caller.name.to_string());
+    let begun = admin.control.ask(move |control| control.rehearse(&name, request, &by)).await?;
+    Ok((StatusCode::CREATED, Json(begun)).into_response())
+}
+
+pub(super) async fn rehearsal(
+    State(admin): State<Admin>,
+    Segments(place): Segments<Place>,
+) -> Result<Response, Problem> {
+    let name = named(&admin, &place)?;
+    match admin.control.ask(move |control| control.rehearsal(&name)).await? {
+        Some(rehearsal) => Ok(Json(rehearsal).into_response()),
+        None => Err(Problem::new(StatusCode::NOT_FOUND, "noRehearsal", "nothing was rehearsed since the start")),
+    }
+}
+
+pub(super) async fn stop_rehearsal(
+    State(admin): State<Admin>,
+    Segments(place): Segments<Place>,
+) -> Result<Response, Problem> {
+    let name = named(&admin, &place)?;
+    let stopped = admin.control.ask(move |control| control.stop_rehearsal(&name)).await?;
+    Ok(Json(stopped).into_response())
 }
 
 #[derive(Deserialize)]

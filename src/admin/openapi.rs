@@ -156,8 +156,24 @@ fn schemas() -> Value {
             "errors": { "enum": ["enforce", "observe", "off"] }, "latency": { "enum": ["enforce", "observe", "off"] },
             "slowerThan": { "type": "string", "description": "p50 to p99 of stable, or a duration like 250ms" },
             "rate": { "enum": ["plain", "evidence"] } } },
-        "Start": { "type": "object", "required": ["version"], "additionalProperties": false, "properties": {
-            "version": { "type": "string", "pattern": "^[!-~]{1,128}$" },
+        "StartRehearsal": { "type": "object", "required": ["errorRate"], "additionalProperties": false, "properties": {
+            "errorRate": rate(), "times": { "type": "integer", "minimum": 1, "maximum": 100 }, "for": seconds(),
+            "stages": list("Stage"), "guard": reference("Guard") } },
+        "Rehearsal": object(&["service", "by", "startedAt", "text", "running", "errorRate", "times", "rolledBack",
+                "requests", "errors", "lost", "elapsedSeconds", "runs"], &json!({
+            "service": text(), "by": text(), "startedAt": text(), "text": text(), "running": { "type": "boolean" },
+            "errorRate": rate(), "times": count(), "rolledBack": count(), "requests": count(), "errors": count(),
+            "lost": count(), "elapsedSeconds": { "type": "number" }, "canaryRequestsMedian": maybe("integer"),
+            "canaryRequestsP95": maybe("integer"), "secondsMedian": maybe("number"),
+            "runs": { "type": "array", "items": { "type": "object" } } })),
+        "Standing": object(&["guard", "enforces", "evidence", "bound", "sign", "canaryUsers", "stableUsers"], &json!({
+            "guard": { "enum": ["errors", "latency", "limit"] }, "enforces": { "type": "boolean" },
+            "evidence": { "type": "number" }, "highest": { "type": "number" }, "bound": { "type": "number" },
+            "sign": { "enum": ["no sign", "watching", "suspicious", "proven"] }, "canaryUsers": count(),
+            "stableUsers": count(), "atMost": { "type": "number" }, "slowerThan": { "type": "number" } })),
+        "Start": { "type": "object", "additionalProperties": false, "properties": {
+            "version": { "type": "string", "pattern": "^[!-~]{1,128}$", "description": "needed but for an A/A test" },
+            "aa": { "type": "boolean" },
             "strategy": { "enum": ["canary", "rolling", "blue-green", "instant"] }, "stages": list("Stage"),
             "step": percent(), "interval": seconds(), "pool": text(), "bake": seconds(),
             "guard": reference("Guard"), "onFail": { "enum": ["rollback", "pause"] },
@@ -185,7 +201,8 @@ fn schemas() -> Value {
                 "previousPool": text(), "revision": count(), "currentStageIndex": count(),
                 "currentPercentage": percent(), "startedAt": text(), "completedAt": text(),
                 "stages": list("Stage"), "bake": seconds(), "guard": reference("Guard"),
-                "metrics": reference("Metrics"), "rollbackReason": text(), "decision": { "type": "object" },
+                "metrics": reference("Metrics"), "evidence": list("Standing"), "aa": { "type": "boolean" },
+                "rollbackReason": text(), "decision": { "type": "object" },
                 "events": list("Event"), "durable": { "type": "boolean" } })),
         "Deployments": object(&["deployments"], &json!({ "deployments": list("Deployment") })),
         "Service": object(&["name", "stable", "pools", "deployment"], &json!({

@@ -240,13 +240,48 @@ pub(super) enum Deploy {
     },
     /// The last ten that ended
     History,
+    /// Invent errors beside live outcomes: when would they be found? Nobody is hurt
+    Rehearse(Rehearse),
+}
+
+/// A rehearsal.
+#[derive(Debug, Args)]
+pub(super) struct Rehearse {
+    /// Canary requests that become errors: 0.05 or 5%; 0 tests that nothing is found
+    #[arg(long, value_parser = fraction, required_unless_present_any = ["last", "stop"])]
+    pub(super) error_rate: Option<f64>,
+    /// How many rollouts at once, each with users drawn anew: 1 to 100
+    #[arg(long, default_value_t = 20)]
+    pub(super) times: u32,
+    /// The longest it lasts
+    #[arg(long = "for", default_value = "10m")]
+    pub(super) span: String,
+    /// Other stages than configured, as JSON
+    #[arg(long)]
+    pub(super) stages: Option<String>,
+    /// What of the guard is other than configured, as JSON
+    #[arg(long)]
+    pub(super) guard: Option<String>,
+    /// Only begin it
+    #[arg(long)]
+    pub(super) detach: bool,
+    /// What the one that runs has found, or the last one
+    #[arg(long, conflicts_with = "stop")]
+    pub(super) last: bool,
+    /// End the one that runs
+    #[arg(long)]
+    pub(super) stop: bool,
 }
 
 /// What a deployment is started with; what is not said comes from the configuration.
 #[derive(Clone, Debug, Args)]
 pub(super) struct Start {
     /// What it brings, for example v2.1.0
-    pub(super) version: String,
+    #[arg(required_unless_present = "aa")]
+    pub(super) version: Option<String>,
+    /// An A/A test: a release of what is stable already, to see that nothing is found
+    #[arg(long)]
+    pub(super) aa: bool,
     /// The pool that runs it; by default the one of two that is not stable
     #[arg(long)]
     pub(super) pool: Option<String>,
@@ -265,6 +300,12 @@ pub(super) struct Start {
     /// The watch after 100 %, for example 10m
     #[arg(long)]
     pub(super) bake: Option<String>,
+    /// What of the guard is other than configured, as JSON: '{"latency": "enforce"}'
+    #[arg(long)]
+    pub(super) guard: Option<String>,
+    /// After the start and each stage slow answers do not count for so long, for example 30s
+    #[arg(long)]
+    pub(super) warmup: Option<String>,
     /// After a verdict: rollback or pause
     #[arg(long)]
     pub(super) on_fail: Option<String>,

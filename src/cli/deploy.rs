@@ -10,6 +10,7 @@ use super::CliError;
 use super::client::{Api, encode, fields};
 use super::commands::{Deploy, Output, Start, Wait};
 use super::output::line;
+use super::rehearse;
 use super::words;
 use crate::clock;
 use crate::decide::time::parse_span;
@@ -24,11 +25,11 @@ fn show_plan(api: &Api, base: &str) {
 }
 
 /// How often a deployment that is followed is looked at.
-const LOOK: Duration = Duration::from_millis(250);
+pub(super) const LOOK: Duration = Duration::from_millis(250);
 /// It was rolled back.
 const ROLLED_BACK: u8 = 3;
 /// It had not ended in time.
-const TIMEOUT: u8 = 4;
+pub(super) const TIMEOUT: u8 = 4;
 
 pub(super) fn run(api: &Api, service: Option<&str>, command: Deploy) -> Result<ExitCode, CliError> {
     let base = service.map_or_else(|| "/api".to_owned(), |name| format!("/api/services/{}", encode(name)));
@@ -76,6 +77,7 @@ pub(super) fn run(api: &Api, service: Option<&str>, command: Deploy) -> Result<E
             api.print(&answer, || format!("{} recorded", words::text(&answer["recorded"])));
             return Ok(ExitCode::SUCCESS);
         }
+        Deploy::Rehearse(options) => return rehearse::run(api, &base, options),
         Deploy::Start(start) => {
             let wait = start.wait.clone();
             show_plan(api, &base);
@@ -109,23 +111,26 @@ pub(super) fn run(api: &Api, service: Option<&str>, command: Deploy) -> Result<E
     }
 }
 
+/// An option that is written as JSON.
+pub(super) fn json(name: &str, value: Option<String>) -> Result<Option<Value>, CliError> {
+    let wrong = |error| CliError::Usage(format!("{name} is no JSON: {error}"));
+    value.map(|value| serde_json::from_str(&value).map_err(wrong)).transpose()
+}
+
 fn started(start: Start) -> Result<Value, CliError> {
     let text = |text: Option<String>| text.map(Value::from);
-    let json = |name: &str, value: Option<String>| match value {
-        None => Ok(None),
-        Some(value) => serde_json::from_str::<Value>(&value)
-            .map(Some)
-            .map_err(|error| CliError::Usage(format!("{name} is no JSON: {error}"))),
-    };
     let yes = |flag: bool| flag.then_some(Value::Bool(true));
     Ok(fields([
-        ("version", Some(json!(start.version))),
+        ("version", text(start.version)),
+        ("aa", yes(start.aa)),
         ("pool", text(start.pool)),
         ("strategy", start.strategy.map(|strategy| json!(strategy))),
         ("stages", json("--stages", start.stages)?),
         ("step", start.step.map(Value::from)),
         ("interval", text(start.interval)),
         ("bake", text(start.bake)),
+        ("guard", json("--guard", start.guard)?),
+        ("warmup", text(start.warmup)),
         ("onFail", text(start.on_fail)),
         ("onInsufficient", text(start.on_insufficient)),
         ("maxDuration", text(start.max_duration)),

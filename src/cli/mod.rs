@@ -10,6 +10,7 @@ mod deploy;
 mod flags;
 pub(crate) mod output;
 mod plan;
+mod rehearse;
 pub(crate) mod run;
 mod simulate;
 mod status;

@@ -32,11 +32,35 @@ fn table(header: &[&str], rows: &[Vec<String>]) -> String {
 pub(super) fn services(services: &[Value]) -> String {
     let row = |service: &Value| {
         let running = &service["deployment"];
-        let state = if running.is_null() { "no deployment".to_owned() } else { deployment(running) };
+        let state =
+            if running.is_null() { "no deployment".to_owned() } else { deployment(running).replace('\n', ": ") };
         vec![text(&service["name"]), text(&service["stable"]["pool"]), text(&service["stable"]["version"]), state]
     };
     let rows: Vec<_> = services.iter().map(row).collect();
-    table(&["SERVICE", "STABLE", "VERSION", "DEPLOYMENT"], &rows)
+    let evidence = services.iter().flat_map(|service| {
+        let standings = elements(&service["deployment"]["evidence"]);
+        standings.iter().map(move |standing| format!("{}: {}\n", text(&service["name"]), evidence(standing)))
+    });
+    std::iter::once(table(&["SERVICE", "STABLE", "VERSION", "DEPLOYMENT"], &rows)).chain(evidence).collect()
+}
+
+/// How one guard stands.
+fn evidence(standing: &Value) -> String {
+    let number = |key: &str| standing[key].as_f64().unwrap_or_default();
+    let observes = if standing["enforces"] == true { "" } else { ", only observed" };
+    let at_most = match standing["atMost"].as_f64() {
+        Some(times) => format!("; at most {times} times stable's is shown"),
+        None => String::new(),
+    };
+    format!(
+        "{} {}: evidence {:.2}, bound {:.0}, {} canary and {} stable users{at_most}{observes}",
+        text(&standing["guard"]),
+        text(&standing["sign"]),
+        number("evidence"),
+        number("bound"),
+        text(&standing["canaryUsers"]),
+        text(&standing["stableUsers"]),
+    )
 }
 
 /// What each stage can see.
@@ -73,7 +97,7 @@ pub(super) fn plan(plan: &Value) -> String {
 
 pub(super) fn deployment(deployment: &Value) -> String {
     let metrics = &deployment["metrics"];
-    let reason = deployment["rollbackReason"].as_str().map(|reason| format!(" ({reason})")).unwrap_or_default();
+    let reason = reason(deployment).map(|reason| format!("\n{reason}")).unwrap_or_default();
     let unwritten = if deployment["durable"] == false { "; not on disk yet, it is tried again" } else { "" };
     format!(
         "{} {} at {} %: canary {} errors in {} requests, stable {} in {}{reason}{unwritten}",
@@ -87,9 +111,26 @@ pub(super) fn deployment(deployment: &Value) -> String {
     )
 }
 
+/// The verdict's sentence, else why somebody rolled it back.
+fn reason(deployment: &Value) -> Option<&str> {
+    deployment["decision"]["text"].as_str().or(deployment["rollbackReason"].as_str())
+}
+
+/// How a rehearsal goes.
+pub(super) fn rehearsal(rehearsal: &Value) -> String {
+    let count = |key: &str| rehearsal[key].as_u64().unwrap_or_default();
+    let lost = match count("lost") {
+        0 => String::new(),
+        lost => format!("; {lost} outcomes came too fast to be heard"),
+    };
+    let running = if rehearsal["running"] == true { "; it goes on: serin deploy rehearse --last" } else { "" };
+    format!("{} ({} real errors){lost}{running}", text(&rehearsal["text"]), count("errors"))
+}
+
 pub(super) fn deployments(deployments: &Value) -> String {
     let row = |d: &Value| {
-        ["version", "status", "startedAt", "completedAt", "rollbackReason"].map(|key| text(&d[key])).to_vec()
+        let cells = ["version", "status", "startedAt", "completedAt"].map(|key| text(&d[key]));
+        cells.into_iter().chain([reason(d).unwrap_or("-").to_owned()]).collect()
     };
     let rows: Vec<_> = elements(deployments).iter().map(row).collect();
     table(&["VERSION", "STATUS", "STARTED", "ENDED", "REASON"], &rows)

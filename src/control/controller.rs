@@ -10,6 +10,7 @@ use super::checkpoint::Checkpoint;
 use super::error::ControlError;
 use super::events::{Change, Events};
 use super::publish;
+use super::rehearsal::Rehearsing;
 use super::service::ServiceControl;
 use crate::clock;
 use crate::config::Config;
@@ -144,6 +145,7 @@ impl Controller {
         for service in &mut self.services {
             moved |= service.tick(now);
             turned |= service.stable_recent.turn(now);
+            turned |= service.rehearsing.as_mut().is_some_and(Rehearsing::has_just_ended);
         }
         if moved {
             self.deployments_changed();

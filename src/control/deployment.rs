@@ -7,9 +7,7 @@ use tokio::sync::Notify;
 
 use super::checkpoint::CheckpointRecord;
 use super::error::ControlError;
-use super::rollout::{Rollout, subject_plan};
 use super::service::ServiceControl;
-use super::threshold::Threshold;
 use crate::clock;
 use crate::config::SaltKind;
 use crate::decide::bucket::Salt;
@@ -17,6 +15,7 @@ use crate::decide::flags::Rule;
 use crate::decide::guard::GuardPlan;
 use crate::decide::rollout::{Active, Clock, Effect, Event, Milestone, Pause, Phase, Plan, State, Strategy};
 use crate::decide::time::Moment;
+use crate::rollout::{Rollout, Threshold, subject_plan};
 use crate::store::{DeploymentRecord, EventRecord, MetricsRecord};
 use crate::subject::{Subject, Track};
 use crate::telemetry::MergedLatency;
@@ -28,6 +27,7 @@ const EVENTS_MAX: usize = 500;
 pub(super) struct Deployment {
     id: String,
     version: String,
+    aa: bool,
     previous_version: Option<String>,
     strategy: Strategy,
     pub(super) pool: usize,
@@ -56,6 +56,7 @@ pub(super) struct Chosen {
 /// Everything that a deployment begins with.
 pub(super) struct Begin {
     pub(super) version: String,
+    pub(super) aa: bool,
     pub(super) strategy: Strategy,
     pub(super) pool: usize,
     pub(super) plan: Plan,
@@ -67,12 +68,13 @@ pub(super) struct Begin {
 
 impl Deployment {
     pub(super) fn start(begin: Begin, service: &ServiceControl, woken: &Arc<Notify>) -> Self {
-        let Begin { version, strategy, pool, plan, guard, salt, chosen, by } = begin;
+        let Begin { version, aa, strategy, pool, plan, guard, salt, chosen, by } = begin;
         let (workers, patience) = (service.recorders(), service.config.errors.abandon_after);
         let run = Rollout::start(plan, guard, workers, patience, &service.stable_recent, clock::now(), wake(woken));
         let mut deployment = Self {
             id: new_id(),
             version,
+            aa,
             previous_version: service.stable_version.clone(),
             strategy,
             pool,
@@ -90,7 +92,12 @@ impl Deployment {
             service: Arc::clone(&service.config),
         };
         let share = deployment.run.plan.stages.as_slice()[0].share;
-        deployment.tell("started", &by, format!("{} goes to {share} of users", deployment.version));
+        let version = &deployment.version;
+        let text = match aa {
+            false => format!("{version} goes to {share} of users"),
+            true => format!("A/A test of {version}: {share} of users are its canary"),
+        };
+        deployment.tell("started", &by, text);
         deployment
     }
 
@@ -130,6 +137,7 @@ impl Deployment {
         Some(Self {
             id: record.id.clone(),
             version: record.version.clone(),
+            aa: record.aa,
             previous_version: record.previous_version.clone(),
             strategy: record.strategy,
             pool,
@@ -159,6 +167,11 @@ impl Deployment {
     /// Whether it waits for its old pool, and for which version.
     pub(super) fn returning(&self) -> Option<&str> {
         matches!(&self.run.state, State::Active(Active { phase: Phase::Return, .. })).then_some(self.version.as_str())
+    }
+
+    /// Whether it tests the guard, not a version.
+    pub(super) fn is_aa(&self) -> bool {
+        self.aa
     }
 
     pub(super) fn failed(&self) -> bool {
@@ -275,11 +288,15 @@ impl Deployment {
             }
             Milestone::Paused(pause) => ("paused", self.pause_in_words(pause)),
             Milestone::Resumed => ("resumed", "the stage's clock goes on".to_owned()),
+            Milestone::Completed if self.aa => ("completed", format!("no false rollback: {}", self.highest_in_words())),
             Milestone::Completed => ("completed", format!("{} is stable now", self.version)),
             Milestone::RolledBack => {
                 let reason = self.rollback_reason().unwrap_or_default();
                 let by_hand = || format!("rolled back: {reason}; {}", self.counts_in_words());
-                ("rolledBack", self.run.decision.as_ref().map_or_else(by_hand, |decision| decision.text.clone()))
+                let text = self.run.decision.as_ref().map_or_else(by_hand, |decision| decision.text.clone());
+                let false_alarm =
+                    if self.aa && self.run.decision.is_some() { "; a false alarm: nothing was changed" } else { "" };
+                ("rolledBack", text + false_alarm)
             }
         }
     }
@@ -295,6 +312,17 @@ impl Deployment {
                 format!("{why}; the share stays until somebody decides")
             }
         }
+    }
+
+    /// What an A/A test is for: how near its guards have come to a verdict.
+    fn highest_in_words(&self) -> String {
+        let standings = self.run.subject.judge().standings();
+        let guards = standings.iter().filter_map(|standing| {
+            let highest = standing.highest?;
+            Some(format!("{} came to an evidence of {highest:.1}, bound {:.0}", standing.guard, standing.bound))
+        });
+        let guards: Vec<String> = guards.collect();
+        format!("{}; {}", guards.join("; "), self.counts_in_words())
     }
 
     fn counts_in_words(&self) -> String {
@@ -331,6 +359,7 @@ impl Deployment {
             id: self.id.clone(),
             service: self.service.name.clone(),
             version: self.version.clone(),
+            aa: self.aa,
             previous_version: self.previous_version.clone(),
             status: self.run.state.status().to_owned(),
             strategy: self.strategy,

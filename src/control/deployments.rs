@@ -30,8 +30,12 @@ const ENOUGH_ON_STABLE: u64 = 100;
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct StartRequest {
-    /// What it brings.
+    /// What it brings; an A/A test brings what stable runs.
+    #[serde(default)]
     pub version: String,
+    /// An A/A test: a release of the version that is stable, to see that nothing is found.
+    #[serde(default)]
+    pub aa: bool,
     /// How it moves.
     #[serde(default)]
     pub strategy: Option<Strategy>,
@@ -217,18 +221,22 @@ impl Controller {
     pub fn start_deployment(
         &mut self,
         order: &Order,
-        request: StartRequest,
+        mut request: StartRequest,
         answers: &Answers,
     ) -> Result<Started, ControlError> {
-        check_version(&request.version)?;
         let service = self.service(&order.service)?;
+        if request.aa {
+            request.version = version_of_aa(service, request.version)?;
+        }
+        check_version(&request.version)?;
         if let Some(current) = &service.current
             && current.version() == request.version
             && !request.restart
+            && !request.aa
         {
             return Ok(Started { deployment: current.record(), created: false });
         }
-        let pool = pool_for(service, request.pool.as_deref())?;
+        let pool = pool_for(service, request.pool.as_deref(), request.aa)?;
         let force = request.force;
         let begin = begin(service, request, pool, &order.by)?;
         if !force {
@@ -291,8 +299,8 @@ impl Controller {
     ///
     /// # Errors
     /// Where there is none.
-    pub fn pool_of_start(&mut self, service: &str, named: Option<&str>) -> Result<usize, ControlError> {
-        pool_for(self.service(service)?, named)
+    pub fn pool_of_start(&mut self, service: &str, named: Option<&str>, aa: bool) -> Result<usize, ControlError> {
+        pool_for(self.service(service)?, named, aa)
     }
 
     /// The pool of an undo, by its name.
@@ -343,9 +351,10 @@ impl Controller {
                 .find(|record| record.status == "rolled_back")
                 .ok_or_else(|| conflict("nothingToRetry", "no deployment was rolled back"))?,
         };
-        let pool = pool_for(service, Some(&record.pool))?;
+        let pool = pool_for(service, Some(&record.pool), record.aa)?;
         let begin = Begin {
             version: record.version,
+            aa: record.aa,
             strategy: record.strategy,
             pool,
             plan: Plan { stages: record.stages, bake: record.bake, conduct: record.conduct },
@@ -483,6 +492,7 @@ fn begin(service: &ServiceControl, request: StartRequest, pool: usize, by: &str)
     }
     Ok(Begin {
         version: request.version,
+        aa: request.aa,
         strategy,
         pool,
         plan: Plan {
@@ -502,12 +512,12 @@ fn way_back(service: &ServiceControl) -> Result<(String, usize), ControlError> {
     if service.current.is_some() {
         return Err(conflict("wrongState", "undo makes no sense: a deployment is running; roll it back"));
     }
-    let last = service.history().into_iter().find(|record| record.status == "completed");
+    let last = service.history().into_iter().find(|record| record.status == "completed" && !record.aa);
     let last = last.ok_or_else(|| conflict("nothingToUndo", "no deployment has completed"))?;
     let nobody_knows = || conflict("nothingToUndo", "nobody knows what ran before the last completed deployment");
     let version = last.previous_version.ok_or_else(nobody_knows)?;
     let pool = last.previous_pool.ok_or_else(nobody_knows)?;
-    let index = pool_for(service, Some(&pool))?;
+    let index = pool_for(service, Some(&pool), false)?;
     Ok((version, index))
 }
 
@@ -561,6 +571,21 @@ fn rollback_repeated(service: &ServiceControl, action: &Action) -> Result<Deploy
     }
 }
 
+/// What stable runs: a test of another version would be none.
+fn version_of_aa(service: &ServiceControl, given: String) -> Result<String, ControlError> {
+    match &service.stable_version {
+        Some(stable) if given.is_empty() || given == *stable => Ok(stable.clone()),
+        Some(stable) => {
+            let detail = format!("an A/A test is of the version that is stable, {stable}, found {given}");
+            Err(ControlError::invalid("version", detail))
+        }
+        None if given.is_empty() => {
+            Err(ControlError::invalid("version", "nobody knows which version is stable: say it"))
+        }
+        None => Ok(given),
+    }
+}
+
 fn check_version(version: &str) -> Result<(), ControlError> {
     let visible = version.bytes().all(|b| (0x21..0x7f).contains(&b));
     if visible && !version.is_empty() && version.len() <= VERSION_MAX {
@@ -569,12 +594,13 @@ fn check_version(version: &str) -> Result<(), ControlError> {
     Err(ControlError::invalid("version", "a version is 1 to 128 visible ASCII characters without spaces"))
 }
 
-/// The pool that was named, else the one of two that is not stable.
-fn pool_for(service: &ServiceControl, named: Option<&str>) -> Result<usize, ControlError> {
+/// The pool that was named, else the one of two that is not stable; for an A/A test stable's own.
+fn pool_for(service: &ServiceControl, named: Option<&str>, aa: bool) -> Result<usize, ControlError> {
     let pools = &service.config.pools;
     let name = |index: usize| pools[index].name.as_str();
     let found = match named {
         Some(wanted) => pools.iter().position(|pool| pool.name == wanted),
+        None if aa => Some(service.stable),
         None => {
             let others: Vec<usize> = (0..pools.len()).filter(|index| *index != service.stable).collect();
             let configured = service.config.canary.filter(|canary| *canary != service.stable);
@@ -585,7 +611,7 @@ fn pool_for(service: &ServiceControl, named: Option<&str>) -> Result<usize, Cont
     let names = names.join(", ");
     let service_name = &service.config.name;
     match (found, named) {
-        (Some(pool), _) if pool == service.stable => Err(conflict(
+        (Some(pool), _) if pool == service.stable && !aa => Err(conflict(
             "poolIsStable",
             &format!("pool `{}` is stable: another one brings the new version", name(pool)),
         )),

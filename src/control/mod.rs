@@ -10,7 +10,6 @@
 
 mod checkpoint;
 mod controller;
-mod decision;
 mod deployment;
 mod deployments;
 mod error;
@@ -18,10 +17,9 @@ mod events;
 mod flags;
 mod outlook;
 mod publish;
-mod rollout;
+mod rehearsal;
 mod run;
 mod service;
-mod threshold;
 mod versions;
 
 use std::sync::Arc;
@@ -31,15 +29,13 @@ use tokio::sync::{mpsc, oneshot};
 
 pub use checkpoint::{Checkpoint, CheckpointRecord};
 pub use controller::{Controller, Setup};
-pub(crate) use decision::{number, span};
 pub use deployments::{Action, Answers, Assigned, OUTCOMES_MAX, Order, OutcomeReport, StartRequest, Started};
 pub use error::ControlError;
 pub use events::{Change, Events};
 pub use flags::{EvaluationContext, FlagEvaluation, FlagOrder, FlagPatch};
 pub use outlook::{RolloutOutlook, StageOutlook, rollout_outlook};
-pub(crate) use rollout::Rollout;
+pub use rehearsal::{RehearsalOverview, RehearsalRequest};
 pub use service::ServiceOverview;
-pub(crate) use threshold::RecentLatency;
 
 use crate::snapshot::Snapshot;
 use run::Command;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use http::{HeaderName, HeaderValue};
 
 use super::controller::Controller;
+use super::rehearsal::Rehearsing;
 use super::service::ServiceControl;
 use crate::config::Config;
 use crate::decide::flags::Chosen;
@@ -45,7 +46,7 @@ fn state(service: &mut ServiceControl) -> ServiceState {
         subject: Arc::clone(&deployment.run.subject),
         salt: deployment.salt(),
         latency: Arc::clone(&deployment.latency),
-        stable_window: Arc::clone(&deployment.run.threshold.window),
+        stable_window: Arc::clone(deployment.run.stable_window()),
         stage: deployment.stage_index(),
         include: Chosen::new(&deployment.chosen().include),
         exclude: Chosen::new(&deployment.chosen().exclude),
@@ -55,6 +56,7 @@ fn state(service: &mut ServiceControl) -> ServiceState {
         stable,
         pools: Arc::clone(&service.pools),
         canary,
+        rehearsal: service.rehearsing.as_ref().and_then(Rehearsing::tap),
         stats: Arc::clone(&service.stats),
         stable_recent: service.stable_recent.current(),
         series: service.all_series(),

@@ -10,12 +10,13 @@ use tokio::sync::Notify;
 use super::checkpoint::Checkpoint;
 use super::deployment::Deployment;
 use super::error::ControlError;
-use super::threshold::RecentLatency;
+use super::rehearsal::Rehearsing;
 use crate::clock;
 use crate::config;
 use crate::decide::guard::Traffic;
 use crate::decide::rollout::Effect;
 use crate::decide::time::Moment;
+use crate::rollout::RecentLatency;
 use crate::store::{DeploymentRecord, EventRecord, ServiceRecord, StableRecord};
 use crate::subject::Track;
 use crate::telemetry::{LocalLatency, OutcomeKind, PoolSeries, ServiceStats};
@@ -44,6 +45,7 @@ pub(super) struct ServiceControl {
     pub(super) untold: Vec<(String, EventRecord)>,
     stable_by_minute: Recent,
     pub(super) stable_recent: RecentLatency,
+    pub(super) rehearsing: Option<Rehearsing>,
     /// A deployment that was stored as running could not go on.
     pub(super) ended_at_start: bool,
 }
@@ -107,6 +109,7 @@ impl ServiceControl {
             untold: Vec::new(),
             stable_by_minute: Recent::default(),
             stable_recent: RecentLatency::default(),
+            rehearsing: None,
             ended_at_start: false,
             config,
         };
@@ -214,7 +217,9 @@ impl ServiceControl {
         if let Some(deployment) = &mut self.current {
             let id = deployment.id().to_owned();
             self.untold.extend(deployment.take_untold().into_iter().map(|event| (id.clone(), event)));
-            if effects.contains(&Effect::SwapRoles) {
+            if deployment.is_aa() {
+                // Nothing was changed, so nothing is.
+            } else if effects.contains(&Effect::SwapRoles) {
                 self.stable = deployment.pool;
                 self.stable_version = Some(deployment.version().to_owned());
             } else if effects.contains(&Effect::KeepRoles) {

@@ -35,6 +35,11 @@ impl Bucket {
     }
 }
 
+/// Tells ids apart where the id itself must not be kept: `xxh3_64` of its text.
+pub fn fingerprint(id: &str) -> u64 {
+    xxh3_64(id.as_bytes())
+}
+
 /// The part of users that something reaches, in basis points: 0 to 10,000.
 ///
 /// In files and in the API it is a percentage with at most two decimals.

@@ -20,7 +20,7 @@ use crate::clock;
 use crate::config::ErrorRules;
 use crate::decide::bucket::Bucket;
 use crate::decide::time::Moment;
-use crate::subject::{Failed, Outcome, Recorded, Track, Word};
+use crate::subject::{Failed, Heard, Outcome, Recorded, Track, Word};
 use crate::telemetry::{ErrorKind, OutcomeKind};
 
 /// A stream that has lasted this long went well; a break afterwards is one more error.
@@ -70,6 +70,8 @@ pub(super) struct Exchange {
     counted: bool,
     /// What to say of the request if the canary fails it.
     about: Option<Box<About>>,
+    /// Whose it is, where something is rehearsed with it.
+    pub(super) tapped: Option<u64>,
 }
 
 /// A canary request, for whoever asks later where the canary failed.
@@ -102,6 +104,7 @@ impl Exchange {
             slow: false,
             counted: false,
             about: (assignment.track == Track::Canary && !ignored).then(|| Box::new(about())),
+            tapped: None,
         };
         exchange.note_wait();
         exchange
@@ -241,9 +244,13 @@ impl Exchange {
 
     fn settle(&mut self, kind: OutcomeKind) {
         let late = matches!(self.state, State::Streaming);
+        let headed_at = self.headed_at();
         self.state = State::Done;
         if self.ignored {
             return;
+        }
+        if !late {
+            self.tell(kind, headed_at);
         }
         let Assignment { word, bucket, track, .. } = self.assignment;
         let worker = self.client.worker.index;
@@ -261,6 +268,16 @@ impl Exchange {
         }
     }
 
+    /// A rehearsal hears of it.
+    fn tell(&self, kind: OutcomeKind, headed_at: Option<Moment>) {
+        if let (Some(tap), Some(identity)) = (&self.service.state.rehearsal, self.tapped) {
+            let now = clock::now();
+            let until = headed_at.unwrap_or(now);
+            let latency = self.asked_at().map(|since| until.since(since)).unwrap_or_default();
+            tap.tell(Heard { at: now, identity, error: kind != OutcomeKind::Success, latency });
+        }
+    }
+
     fn record_wait(&self) {
         if let Some(since) = self.asked_at() {
             self.service.record_latency(self.assignment.track, clock::now().since(since));
@@ -275,9 +292,13 @@ impl Exchange {
 
     /// When the head of the answer came; before, when it began.
     pub(super) fn heard_at(&self) -> Moment {
+        self.headed_at().unwrap_or(self.started)
+    }
+
+    fn headed_at(&self) -> Option<Moment> {
         match self.state {
-            State::Answered { at } => at,
-            _ => self.started,
+            State::Answered { at } => Some(at),
+            _ => None,
         }
     }
 

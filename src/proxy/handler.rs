@@ -26,7 +26,7 @@ use super::upload::{Gate, Upload};
 use super::view::{ServiceView, View};
 use crate::clock;
 use crate::config::Ignore;
-use crate::decide::bucket::Share;
+use crate::decide::bucket::{Share, fingerprint};
 use crate::subject::Track;
 use crate::telemetry::Refusal;
 
@@ -69,6 +69,7 @@ async fn forward(client: &Rc<Client>, parts: &Parts, own: &mut Own) -> Result<Re
     let service = route(&view, &head)?;
     let (identity, minted) = identify(client, &view, &service, parts);
     let assignment = assign(&service, &identity, &parts.headers);
+    let tapped = service.state.rehearsal.as_ref().and(identity.sticky.as_deref()).map(fingerprint);
     let added = Added::new(client, &view, &service, parts, &head, identity);
 
     let ignored =
@@ -85,6 +86,7 @@ async fn forward(client: &Rc<Client>, parts: &Parts, own: &mut Own) -> Result<Re
     };
     let mut exchange =
         Exchange::new(Rc::clone(client), Rc::clone(&service), assignment, ignored, upload.clone(), about);
+    exchange.tapped = tapped;
     let role = Role { track: assignment.track, reason: assignment.reason };
     if assignment.word.is_some() && role.track == Track::Stable {
         service.budget().earn();
@@ -126,7 +128,7 @@ fn identify<'a>(
         key: &client.worker.key,
         trusted: client.trusted,
         client: client_address(client, &parts.headers),
-        needed: service.state.canary.is_some() || view.snapshot.flags.splits,
+        needed: service.state.canary.is_some() || service.state.rehearsal.is_some() || view.snapshot.flags.splits,
     };
     let mut identity = identifier.identify(&parts.headers);
     let minted = identity.minted.take();

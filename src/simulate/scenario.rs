@@ -8,10 +8,10 @@ use super::random::Random;
 use super::users::{Activity, Users};
 use super::world::{Served, World, WorldPlan};
 use crate::config::{Answers, DeployDefaults, Scenario};
-use crate::control::{number, span};
 use crate::decide::bucket::Bucket;
 use crate::decide::rollout::{Milestone, Plan, State};
 use crate::decide::time::Moment;
+use crate::rollout::{number, span};
 use crate::store::DecisionRecord;
 use crate::subject::Track;
 
@@ -30,6 +30,16 @@ pub enum Ended {
     Paused,
     /// The scenario, or the log, was over first.
     Running,
+}
+
+/// How a rollout in this state has ended.
+pub(super) fn ended_of(state: &State) -> Ended {
+    match state {
+        State::Completed => Ended::Completed,
+        State::RolledBack { .. } => Ended::RolledBack,
+        State::Active(active) if active.pause.is_some() => Ended::Paused,
+        State::Active(_) => Ended::Running,
+    }
 }
 
 /// What happened.
@@ -73,12 +83,7 @@ impl Report {
     /// What a finished world says.
     pub fn of(world: &World, plan: &Plan, users_with_canary_errors: u64) -> Self {
         let (canary, stable) = (world.total(Track::Canary), world.total(Track::Stable));
-        let ended = match world.state() {
-            State::Completed => Ended::Completed,
-            State::RolledBack { .. } => Ended::RolledBack,
-            State::Active(active) if active.pause.is_some() => Ended::Paused,
-            State::Active(_) => Ended::Running,
-        };
+        let ended = ended_of(world.state());
         let seconds = |moment: &Moment| moment.since(Moment::ORIGIN).as_secs_f64();
         let first = TimelineEntry { at_seconds: 0.0, text: words(Milestone::Stage(0), plan, world) };
         let entry = |(at, milestone): &(Moment, Milestone)| TimelineEntry {

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::control::{RecentLatency, Rollout};
 use crate::decide::bucket::{Bucket, Salt, Share};
 use crate::decide::guard::GuardPlan;
 use crate::decide::rollout::{Cause, Effect, Event, Milestone, Plan, Refused, State};
 use crate::decide::time::Moment;
+use crate::rollout::{RecentLatency, Rollout};
 use crate::store::DecisionRecord;
 use crate::subject::{Outcome, Recorded, Tally, Track, Word};
 use crate::telemetry::LocalLatency;
@@ -176,7 +176,7 @@ impl World {
                 self.ends(due, word);
             }
             if self.now >= self.flush {
-                self.latency.flush([self.run.stable_window()]);
+                self.latency.flush([&**self.run.stable_window()]);
                 self.run.look_at_latencies();
                 self.flush = self.now + FLUSH;
             }

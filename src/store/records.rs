@@ -208,6 +208,9 @@ pub struct DeploymentRecord {
     /// It was resumed after it had paused by itself in this stage.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub waived: bool,
+    /// An A/A test: the version that is stable already.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub aa: bool,
     /// It waits for its old pool to run the new version.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub returning: bool,

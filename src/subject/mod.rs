@@ -15,6 +15,7 @@ mod ledger;
 mod set;
 #[allow(clippy::module_inception)]
 mod subject;
+mod tap;
 #[cfg(test)]
 mod tests;
 mod witness;
@@ -27,4 +28,5 @@ mod sync {
 pub use dial::{Dial, Word};
 pub use ledger::{Counted, Ledger, NOTHING_WAITS, Tally, Track};
 pub use subject::{Memory, NotTurned, Outcome, Recorded, Subject, SubjectPlan};
+pub use tap::{Heard, Tap};
 pub use witness::{Failed, RouteErrors};

@@ -28,6 +28,8 @@ pub struct Comparison {
     canary: u32,
     norms: [f64; RATIOS.len()],
     fired: bool,
+    /// Over all windows.
+    highest: f64,
 }
 
 /// What a comparison has to remember over a restart.
@@ -39,6 +41,8 @@ pub(super) struct ComparisonMemory {
     canary: u32,
     norms: Vec<f64>,
     fired: bool,
+    #[serde(default)]
+    highest: f64,
 }
 
 impl Comparison {
@@ -50,6 +54,7 @@ impl Comparison {
             canary: self.canary,
             norms: self.norms.to_vec(),
             fired: self.fired,
+            highest: self.highest,
         }
     }
 
@@ -62,6 +67,7 @@ impl Comparison {
             canary: memory.canary,
             norms: memory.norms.try_into().ok()?,
             fired: memory.fired,
+            highest: memory.highest,
         })
     }
 }
@@ -82,13 +88,14 @@ impl Comparison {
             canary: 0,
             norms: [0.0; RATIOS.len()],
             fired: false,
+            highest: 0.0,
         }
     }
 
     /// A new window begins: with each stage, and when one is over.
     pub fn roll(&mut self) {
-        let (alpha, number, fired) = (self.alpha, self.number + 1, self.fired);
-        *self = Self { fired, ..Self::in_window(alpha, number) };
+        let (fired, highest) = (self.fired, self.highest);
+        *self = Self { fired, highest, ..Self::in_window(self.alpha, self.number + 1) };
     }
 
     /// An event of a user whose request was assigned under `share`. True when it
@@ -119,6 +126,7 @@ impl Comparison {
         for (norm, ratio) in self.norms.iter_mut().zip(RATIOS) {
             *norm += (chance * (ratio - 1.0)).ln_1p();
         }
+        self.highest = self.highest.max(self.evidence());
         self.fired = self.evidence() >= self.bound();
     }
 
@@ -130,6 +138,11 @@ impl Comparison {
     /// What a bet of 1 has become, with this window's weight.
     pub fn evidence(&self) -> f64 {
         self.bets.capital() * weight(self.number)
+    }
+
+    /// The highest evidence since the deployment began.
+    pub fn highest(&self) -> f64 {
+        self.highest
     }
 
     /// The evidence at which it fires.

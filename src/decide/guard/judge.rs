@@ -183,6 +183,9 @@ pub struct Standing {
     pub enforces: bool,
     /// What a bet of 1 has become.
     pub evidence: f64,
+    /// The highest that it has been in this deployment, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub highest: Option<f64>,
     /// Where it fires.
     pub bound: f64,
     /// The evidence in a word.
@@ -338,6 +341,7 @@ impl Judge {
                 guard: name.to_owned(),
                 enforces: mode == Enforcement::Enforce,
                 evidence: guard.evidence(),
+                highest: Some(guard.highest()),
                 bound: guard.bound(),
                 sign: Sign::of(guard.evidence(), guard.bound()).name().to_owned(),
                 canary_users: guard.counted_on_canary(),
@@ -354,6 +358,7 @@ impl Judge {
             guard: "limit".to_owned(),
             enforces: true,
             evidence: self.limit.evidence(),
+            highest: None,
             bound: self.limit.bound(),
             sign: Sign::of(self.limit.evidence(), self.limit.bound()).name().to_owned(),
             canary_users: self.limit.counted(),

@@ -23,12 +23,12 @@ pub(crate) struct RecentLatency {
 
 impl RecentLatency {
     /// Where workers record now.
-    pub(super) fn current(&self) -> Arc<MergedLatency> {
+    pub(crate) fn current(&self) -> Arc<MergedLatency> {
         Arc::clone(&self.current)
     }
 
     /// Begins a new part where the current one is old enough; whether it did.
-    pub(super) fn turn(&mut self, now: Moment) -> bool {
+    pub(crate) fn turn(&mut self, now: Moment) -> bool {
         if now.since(self.since) < RECENT {
             return false;
         }
@@ -46,7 +46,7 @@ impl RecentLatency {
 
 /// The threshold of a deployment's latency guard, window by window.
 #[derive(Debug)]
-pub(super) struct Threshold {
+pub(crate) struct Threshold {
     /// Stable's answers in this window.
     pub(super) window: Arc<MergedLatency>,
     quantile: Option<f64>,
@@ -56,7 +56,7 @@ pub(super) struct Threshold {
 }
 
 impl Threshold {
-    pub(super) fn new(slower_than: SlowerThan, recent: &RecentLatency) -> Self {
+    pub(crate) fn new(slower_than: SlowerThan, recent: &RecentLatency) -> Self {
         let quantile = match slower_than {
             SlowerThan::Percentile(percentile) => Some(f64::from(percentile) / 100.0),
             SlowerThan::Span(_) => None,
@@ -66,14 +66,14 @@ impl Threshold {
     }
 
     /// Goes on where another process left it.
-    pub(super) fn recalled(mut self, judge: &Judge) -> Self {
+    pub(crate) fn recalled(mut self, judge: &Judge) -> Self {
         self.number = judge.latency().window();
         self.last = judge.threshold().or(self.last);
         self
     }
 
     /// Says what is slow where the judge does not know it yet, once there are enough answers.
-    pub(super) fn look(&mut self, subject: &Subject) {
+    pub(crate) fn look(&mut self, subject: &Subject) {
         let Some(quantile) = self.quantile else { return };
         let Some(number) = subject.judge().wants_threshold() else { return };
         let ended = number != self.number;

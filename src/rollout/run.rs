@@ -26,7 +26,7 @@ pub(crate) struct Rollout {
     pub(crate) plan: Plan,
     pub(crate) state: State,
     pub(crate) subject: Arc<Subject>,
-    pub(super) threshold: Threshold,
+    threshold: Threshold,
     pub(crate) decision: Option<DecisionRecord>,
     /// A canary request that waits for longer than a user would holds a stage back.
     abandon_after: Duration,
@@ -51,7 +51,7 @@ impl Rollout {
         rollout
     }
 
-    pub(super) fn of(
+    pub(crate) fn of(
         plan: Plan,
         state: State,
         subject: Subject,
@@ -62,7 +62,7 @@ impl Rollout {
     }
 
     /// Where stable's latencies of the latency guard's window are recorded.
-    pub(crate) fn stable_window(&self) -> &MergedLatency {
+    pub(crate) fn stable_window(&self) -> &Arc<MergedLatency> {
         &self.threshold.window
     }
 
@@ -72,7 +72,7 @@ impl Rollout {
     }
 
     /// Slow answers count once the stage, which has lasted so long, is warm.
-    pub(super) fn warm_up(&self, now: Moment, elapsed: Duration) {
+    pub(crate) fn warm_up(&self, now: Moment, elapsed: Duration) {
         self.subject.warm_at(now + self.plan.conduct.warmup.saturating_sub(elapsed));
     }
 
@@ -173,7 +173,7 @@ impl Rollout {
 }
 
 /// The subject of a rollout in this phase.
-pub(super) fn subject_plan(plan: &Plan, phase: Phase, guard: GuardPlan, workers: usize) -> SubjectPlan {
+pub(crate) fn subject_plan(plan: &Plan, phase: Phase, guard: GuardPlan, workers: usize) -> SubjectPlan {
     let stages = plan.stages.as_slice();
     let (share, rule) = match phase {
         Phase::Stage(index) if index < stages.len() => (stages[index].share, stages[index].rule()),

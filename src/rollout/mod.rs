@@ -1,0 +1,13 @@
+//! A rollout under way: the machine with its dial, ledgers and judge, and the verdict explained.
+//!
+//! Owns: how effects reach the subject, what is slow, what a verdict says. Touches:
+//! `decide`, `subject`, the shapes of `store`. Asks nobody for the time and writes
+//! nothing: control holds it for real, simulations and rehearsals in their own time.
+
+mod decision;
+mod run;
+mod threshold;
+
+pub(crate) use decision::{number, span};
+pub(crate) use run::{Rollout, subject_plan};
+pub(crate) use threshold::{RecentLatency, Threshold};
