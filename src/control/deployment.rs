@@ -1,11 +1,9 @@
 //! One deployment that runs: the machine's effects carried out, and its record.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use super::checkpoint::CheckpointRecord;
 use super::error::ControlError;
 use super::service::ServiceControl;
 use crate::clock;
@@ -13,11 +11,11 @@ use crate::config::SaltKind;
 use crate::decide::bucket::Salt;
 use crate::decide::flags::Rule;
 use crate::decide::guard::GuardPlan;
-use crate::decide::rollout::{Active, Clock, Effect, Event, Milestone, Pause, Phase, Plan, State, Strategy};
+use crate::decide::rollout::{Active, Effect, Event, Milestone, Pause, Phase, Plan, State, Strategy};
 use crate::decide::time::Moment;
-use crate::rollout::{Rollout, Threshold, subject_plan};
+use crate::rollout::{CheckpointRecord, Rollout, Terms, Written};
 use crate::store::{DeploymentRecord, EventRecord, MetricsRecord};
-use crate::subject::{Subject, Track};
+use crate::subject::Track;
 use crate::telemetry::MergedLatency;
 
 /// No timeline is longer.
@@ -69,8 +67,7 @@ pub(super) struct Begin {
 impl Deployment {
     pub(super) fn start(begin: Begin, service: &ServiceControl, woken: &Arc<Notify>) -> Self {
         let Begin { version, aa, strategy, pool, plan, guard, salt, chosen, by } = begin;
-        let (workers, patience) = (service.recorders(), service.config.errors.abandon_after);
-        let run = Rollout::start(plan, guard, workers, patience, &service.stable_recent, clock::now(), wake(woken));
+        let run = Rollout::start(terms(plan, guard, service), &service.stable_recent, clock::now(), wake(woken));
         let mut deployment = Self {
             id: new_id(),
             version,
@@ -111,29 +108,13 @@ impl Deployment {
     ) -> Option<Self> {
         let pool = service.config.pools.iter().position(|pool| pool.name == record.pool)?;
         let plan = Plan { stages: record.stages.clone(), bake: record.bake, conduct: record.conduct };
-        let phase = phase_of(&plan, record);
-        // A checkpoint of an earlier stage knows what was counted before this one began.
-        let same_stage = checkpoint.is_some_and(|checkpoint| checkpoint.stage == record.current_stage_index);
-        let elapsed = checkpoint.filter(|_| same_stage).map_or(Duration::ZERO, |checkpoint| checkpoint.elapsed);
-        let pause = record.pause.or((record.status == "paused").then_some(Pause::Operator));
-        let stopped = Clock::stopped(elapsed);
-        let clock = if pause.is_some() { stopped } else { stopped.resumed(clock::now()) };
-        let now = subject_plan(&plan, phase, record.guard, service.recorders());
-        let remembered = checkpoint.and_then(|checkpoint| {
-            let before = if same_stage { phase } else { Phase::Stage(checkpoint.stage) };
-            let then = subject_plan(&plan, before, record.guard, service.recorders());
-            let subject = Subject::recall(then, checkpoint.memory.clone(), wake(woken))?;
-            if !same_stage {
-                // A verdict that came first stays: the next tick carries it out.
-                let _ = subject.turn(subject.word(), now.share, now.rule);
-            }
-            Some(subject)
-        });
-        let subject = remembered.unwrap_or_else(|| Subject::new(now, wake(woken)));
-        let threshold = Threshold::new(record.guard.slower_than, &service.stable_recent).recalled(&subject.judge());
-        let state = State::Active(Active { phase, clock, pause, waived: record.waived });
-        let run = Rollout::of(plan, state, subject, threshold, service.config.errors.abandon_after);
-        run.warm_up(clock::now(), elapsed);
+        let written = Written {
+            phase: phase_of(&plan, record),
+            pause: record.pause.or((record.status == "paused").then_some(Pause::Operator)),
+            waived: record.waived,
+        };
+        let terms = terms(plan, record.guard, service);
+        let run = Rollout::resume(terms, &service.stable_recent, written, checkpoint, clock::now(), wake(woken));
         Some(Self {
             id: record.id.clone(),
             version: record.version.clone(),
@@ -158,10 +139,7 @@ impl Deployment {
 
     /// What a restart has to know beyond the record.
     pub(super) fn checkpoint(&self) -> Option<(String, CheckpointRecord)> {
-        let State::Active(active) = &self.run.state else { return None };
-        let elapsed = active.clock.elapsed(clock::now());
-        let record = CheckpointRecord { stage: self.stage_index(), elapsed, memory: self.run.subject.memory() };
-        Some((self.id.clone(), record))
+        Some((self.id.clone(), self.run.checkpoint(clock::now())?))
     }
 
     /// Whether it waits for its old pool, and for which version.
@@ -407,6 +385,10 @@ impl Deployment {
     }
 }
 
+fn terms(plan: Plan, guard: GuardPlan, service: &ServiceControl) -> Terms {
+    Terms { plan, guard, workers: service.recorders(), abandon_after: service.config.errors.abandon_after }
+}
+
 fn phase_of(plan: &Plan, record: &DeploymentRecord) -> Phase {
     match record.current_stage_index {
         _ if record.returning => Phase::Return,
@@ -415,7 +397,7 @@ fn phase_of(plan: &Plan, record: &DeploymentRecord) -> Phase {
     }
 }
 
-fn wake(woken: &Arc<Notify>) -> impl Fn() + Send + Sync + 'static {
+fn wake(woken: &Arc<Notify>) -> impl Fn() + Clone + Send + Sync + 'static {
     let woken = Arc::clone(woken);
     move || woken.notify_one()
 }

@@ -27,7 +27,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, oneshot};
 
-pub use checkpoint::{Checkpoint, CheckpointRecord};
+pub use checkpoint::Checkpoint;
 pub use controller::{Controller, Setup};
 pub use deployments::{Action, Answers, Assigned, OUTCOMES_MAX, Order, OutcomeReport, StartRequest, Started};
 pub use error::ControlError;

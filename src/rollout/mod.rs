@@ -5,9 +5,12 @@
 //! nothing: control holds it for real, simulations and rehearsals in their own time.
 
 mod decision;
+mod resume;
 mod run;
 mod threshold;
 
 pub(crate) use decision::{number, span};
-pub(crate) use run::{Rollout, subject_plan};
-pub(crate) use threshold::{RecentLatency, Threshold};
+pub use resume::CheckpointRecord;
+pub(crate) use resume::Written;
+pub(crate) use run::{Rollout, Terms};
+pub(crate) use threshold::RecentLatency;

@@ -21,6 +21,38 @@ use crate::telemetry::MergedLatency;
 /// A stage that waits for more than time is looked at this often.
 const PATIENCE: Duration = Duration::from_millis(100);
 
+/// What a rollout runs under, from its start to its end.
+#[derive(Clone, Debug)]
+pub(crate) struct Terms {
+    pub(crate) plan: Plan,
+    pub(crate) guard: GuardPlan,
+    /// How many record outcomes.
+    pub(crate) workers: usize,
+    /// A canary request that waits for longer than a user would holds a stage back.
+    pub(crate) abandon_after: Duration,
+}
+
+impl Terms {
+    /// The subject of a rollout in this phase.
+    pub(super) fn subject(&self, phase: Phase) -> SubjectPlan {
+        let stages = self.plan.stages.as_slice();
+        let (share, rule) = match phase {
+            Phase::Stage(index) if index < stages.len() => (stages[index].share, stages[index].rule()),
+            _ => (Share::EVERYBODY, StageRule { min_requests: 0, ..self.plan.stages.last().rule() }),
+        };
+        SubjectPlan {
+            share,
+            rule,
+            guard: self.guard,
+            // A cell for each stage, the bake, and one more for a promotion out of the middle.
+            epochs: stages.len() + 2,
+            workers: self.workers,
+            closes: self.plan.conduct.on_fail == OnFail::Rollback,
+            watches_first: self.plan.conduct.promote_early,
+        }
+    }
+}
+
 /// A rollout under way.
 pub(crate) struct Rollout {
     pub(crate) plan: Plan,
@@ -28,36 +60,27 @@ pub(crate) struct Rollout {
     pub(crate) subject: Arc<Subject>,
     threshold: Threshold,
     pub(crate) decision: Option<DecisionRecord>,
-    /// A canary request that waits for longer than a user would holds a stage back.
     abandon_after: Duration,
 }
 
 impl Rollout {
     /// Begins with its first stage.
     pub(crate) fn start(
-        plan: Plan,
-        guard: GuardPlan,
-        workers: usize,
-        abandon_after: Duration,
+        terms: Terms,
         recent: &RecentLatency,
         now: Moment,
         wake: impl Fn() + Send + Sync + 'static,
     ) -> Self {
-        let subject = Subject::new(subject_plan(&plan, Phase::Stage(0), guard, workers), wake);
-        let threshold = Threshold::new(guard.slower_than, recent);
-        let mut rollout = Self::of(plan, State::started(now), subject, threshold, abandon_after);
+        let subject = Subject::new(terms.subject(Phase::Stage(0)), wake);
+        let threshold = Threshold::new(terms.guard.slower_than, recent);
+        let mut rollout = Self::of(terms, State::started(now), subject, threshold);
         rollout.warm_up(now, Duration::ZERO);
         rollout.look_at_latencies();
         rollout
     }
 
-    pub(crate) fn of(
-        plan: Plan,
-        state: State,
-        subject: Subject,
-        threshold: Threshold,
-        abandon_after: Duration,
-    ) -> Self {
+    pub(super) fn of(terms: Terms, state: State, subject: Subject, threshold: Threshold) -> Self {
+        let Terms { plan, abandon_after, .. } = terms;
         Self { plan, state, subject: Arc::new(subject), threshold, decision: None, abandon_after }
     }
 
@@ -72,7 +95,7 @@ impl Rollout {
     }
 
     /// Slow answers count once the stage, which has lasted so long, is warm.
-    pub(crate) fn warm_up(&self, now: Moment, elapsed: Duration) {
+    pub(super) fn warm_up(&self, now: Moment, elapsed: Duration) {
         self.subject.warm_at(now + self.plan.conduct.warmup.saturating_sub(elapsed));
     }
 
@@ -82,10 +105,7 @@ impl Rollout {
             State::Active(Active { phase, .. }) | State::RolledBack { phase, .. } => *phase,
             State::Completed => Phase::Bake,
         };
-        match phase {
-            Phase::Stage(index) => index,
-            Phase::Bake | Phase::Return => self.plan.stages.as_slice().len(),
-        }
+        self.plan.stage_of(phase)
     }
 
     /// When time alone could change something, or something should be looked at again.
@@ -169,24 +189,5 @@ impl Rollout {
         let (stage, stages) = (self.stage_index(), self.plan.stages.as_slice().len());
         let verdict = Verdict { breach, subject: &self.subject, stage, stages, after, rolled_back };
         self.decision = Some(verdict.record());
-    }
-}
-
-/// The subject of a rollout in this phase.
-pub(crate) fn subject_plan(plan: &Plan, phase: Phase, guard: GuardPlan, workers: usize) -> SubjectPlan {
-    let stages = plan.stages.as_slice();
-    let (share, rule) = match phase {
-        Phase::Stage(index) if index < stages.len() => (stages[index].share, stages[index].rule()),
-        _ => (Share::EVERYBODY, StageRule { min_requests: 0, ..plan.stages.last().rule() }),
-    };
-    SubjectPlan {
-        share,
-        rule,
-        guard,
-        // A cell for each stage, the bake, and one more for a promotion out of the middle.
-        epochs: stages.len() + 2,
-        workers,
-        closes: plan.conduct.on_fail == OnFail::Rollback,
-        watches_first: plan.conduct.promote_early,
     }
 }

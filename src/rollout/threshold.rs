@@ -45,7 +45,7 @@ impl RecentLatency {
 }
 
 /// The threshold of a deployment's latency guard, window by window.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Threshold {
     /// Stable's answers in this window.
     pub(super) window: Arc<MergedLatency>,

@@ -10,13 +10,16 @@ use crate::decide::bucket::{Bucket, Salt, Share};
 use crate::decide::guard::GuardPlan;
 use crate::decide::rollout::{Cause, Effect, Event, Milestone, Plan, Refused, State};
 use crate::decide::time::Moment;
-use crate::rollout::{RecentLatency, Rollout};
+use crate::rollout::{CheckpointRecord, RecentLatency, Rollout, Terms, Written};
 use crate::store::DecisionRecord;
 use crate::subject::{Outcome, Recorded, Tally, Track, Word};
 use crate::telemetry::LocalLatency;
 
 /// How often latencies reach the merged histogram, as in the proxy.
 const FLUSH: Duration = Duration::from_millis(250);
+
+/// The longest that users wait.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What a world begins with.
 #[derive(Clone, Debug)]
@@ -55,6 +58,10 @@ struct Due {
 /// A rollout in virtual time.
 pub struct World {
     run: Rollout,
+    terms: Terms,
+    /// What is on disk.
+    written: Option<Written>,
+    checkpoint: Option<CheckpointRecord>,
     salt: Salt,
     now: Moment,
     /// When the machine wants to look.
@@ -66,6 +73,11 @@ pub struct World {
     latency: LocalLatency,
     flush: Moment,
     told: Vec<(Moment, Milestone)>,
+}
+
+fn wake(woken: &Arc<AtomicBool>) -> impl Fn() + Clone + Send + Sync + 'static {
+    let woken = Arc::clone(woken);
+    move || woken.store(true, Ordering::Relaxed)
 }
 
 /// A word in the heap; its order says nothing.
@@ -96,13 +108,16 @@ impl World {
     /// A rollout that starts now, at the origin of its time.
     pub fn new(plan: WorldPlan) -> Self {
         let woken = Arc::new(AtomicBool::new(false));
-        let wake = Arc::clone(&woken);
-        let wake = move || wake.store(true, Ordering::Relaxed);
+        let wake = wake(&woken);
         let recent = RecentLatency::default();
         let now = Moment::ORIGIN;
-        let run = Rollout::start(plan.plan, plan.guard, 1, Duration::from_secs(5), &recent, now, wake);
+        let terms = Terms { plan: plan.plan, guard: plan.guard, workers: 1, abandon_after: PATIENCE };
+        let run = Rollout::start(terms.clone(), &recent, now, wake);
         let look = run.look_again(now);
         Self {
+            written: run.written(),
+            terms,
+            checkpoint: None,
             run,
             salt: Salt::deployment(&plan.id),
             now,
@@ -158,6 +173,11 @@ impl World {
     /// What happened, and when.
     pub fn told(&self) -> &[(Moment, Milestone)] {
         &self.told
+    }
+
+    /// How many requests wait for their answers.
+    pub fn under_way(&self) -> usize {
+        self.due.iter().filter(|Reverse((due, _))| !due.slow).count()
     }
 
     /// The subject, to look at.
@@ -233,7 +253,31 @@ impl World {
             Effect::Tell(milestone) => Some((self.now, *milestone)),
             _ => None,
         }));
+        if effects.contains(&Effect::Persist) {
+            self.written = self.run.written();
+        }
         effects.is_empty() || self.run.state.ended()
+    }
+
+    /// Counts and evidence are written down, as the proxy does each second.
+    pub fn write_checkpoint(&mut self) {
+        self.checkpoint = self.run.checkpoint(self.now);
+    }
+
+    /// The process dies, with all that is under way, and another one goes on with what
+    /// is on disk, after a while; whether there was something to go on with.
+    pub fn restart(&mut self, after: Duration) -> bool {
+        self.due.clear();
+        self.latency = LocalLatency::default();
+        self.now = self.now + after;
+        let Some(written) = self.written else { return false };
+        let wake = wake(&self.woken);
+        let (terms, recent) = (self.terms.clone(), RecentLatency::default());
+        self.run = Rollout::resume(terms, &recent, written, self.checkpoint.as_ref(), self.now, wake);
+        self.flush = self.now + FLUSH;
+        // A verdict that was remembered is carried out before the first request.
+        self.tick();
+        true
     }
 
     /// Somebody asks something of the rollout now.

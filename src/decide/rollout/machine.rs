@@ -23,6 +23,16 @@ pub struct Plan {
     pub conduct: Conduct,
 }
 
+impl Plan {
+    /// The stage of a phase, from 0; the number of stages from the bake on.
+    pub fn stage_of(&self, phase: Phase) -> usize {
+        match phase {
+            Phase::Stage(index) => index,
+            Phase::Bake | Phase::Return => self.stages.as_slice().len(),
+        }
+    }
+}
+
 /// Where in its plan a deployment is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
