@@ -7,6 +7,8 @@ use crate::store::{Counts, DecisionRecord, RouteRecord, ShieldedRecord};
 use crate::subject::{Subject, Track};
 
 const ROUTES_MAX: usize = 50;
+/// Below it milliseconds say more.
+const TENTH: Duration = Duration::from_millis(100);
 
 /// What is known of a verdict while its numbers are fresh.
 pub(super) struct Verdict<'a> {
@@ -76,8 +78,8 @@ impl Verdict<'_> {
         let DecisionRecord { canary, stable, .. } = record;
         let done = if self.rolled_back { "rolled back" } else { "failed" };
         let mut text = format!("{done} {} after {} began: ", span(self.after), self.phase());
-        text += &format!(
-            "canary {} errors in {} requests ({} users), stable {} in {}; ",
+        let errors = format!(
+            "canary {} errors in {} requests ({} users), stable {} in {}",
             number(canary.errors),
             number(canary.requests),
             canary.users,
@@ -85,14 +87,16 @@ impl Verdict<'_> {
             number(stable.requests)
         );
         text += &match self.breach {
-            Breach::ErrorRate { limit, .. } => format!("above the stage's {limit}"),
+            Breach::ErrorRate { limit, .. } => format!("{errors}; above the stage's {limit}"),
             Breach::Limit { evidence, bound, limit } => {
-                format!("limit {limit}, evidence {evidence:.0}, bound {bound:.0}")
+                format!("{errors}; limit {limit}, evidence {evidence:.0}, bound {bound:.0}")
             }
-            Breach::Comparison { evidence, bound, .. } => format!("evidence {evidence:.0}, bound {bound:.0}"),
+            Breach::Comparison { evidence, bound, .. } => format!("{errors}; evidence {evidence:.0}, bound {bound:.0}"),
             Breach::Latency { evidence, bound, canary_users, stable_users, slower_than } => format!(
-                "answers slower than {slower_than:.0} ms for {canary_users} users of the canary and {stable_users} of \
-                 stable; evidence {evidence:.0}, bound {bound:.0}"
+                "answers slower than {slower_than:.0} ms for {canary_users} users of the canary ({} answers) and \
+                 {stable_users} of stable ({}); evidence {evidence:.0}, bound {bound:.0}",
+                number(canary.requests),
+                number(stable.requests)
             ),
         };
         if let Some(route) = record.routes.first().filter(|_| !matches!(self.breach, Breach::Latency { .. })) {
@@ -131,10 +135,11 @@ pub(crate) fn number(number: u64) -> String {
     text
 }
 
-/// `0.8 s`, `4 min 10 s`, `3 h 20 min`
+/// `38 ms`, `0.8 s`, `4 min 10 s`, `3 h 20 min`
 pub(crate) fn span(span: Duration) -> String {
     let seconds = span.as_secs();
     match seconds {
+        0 if span < TENTH => format!("{} ms", span.as_millis()),
         0..10 => format!("{:.1} s", span.as_secs_f64()),
         10..60 => format!("{seconds} s"),
         60..3_600 => format!("{} min {} s", seconds / 60, seconds % 60),
@@ -150,7 +155,7 @@ mod tests {
     fn numbers_and_spans_are_written_for_people() {
         let numbers = [0, 999, 1_000, 1_310, 12_345_678].map(number);
         assert_eq!(numbers, ["0", "999", "1,000", "1,310", "12,345,678"]);
-        let spans = [800, 59_999, 250_000, 12_000_000].map(|ms| span(Duration::from_millis(ms)));
-        assert_eq!(spans, ["0.8 s", "59 s", "4 min 10 s", "3 h 20 min"]);
+        let spans = [38, 800, 59_999, 250_000, 12_000_000].map(|ms| span(Duration::from_millis(ms)));
+        assert_eq!(spans, ["38 ms", "0.8 s", "59 s", "4 min 10 s", "3 h 20 min"]);
     }
 }

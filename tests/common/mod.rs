@@ -3,6 +3,7 @@
 
 pub mod app;
 pub mod http;
+pub mod traffic;
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
