@@ -338,11 +338,9 @@ fn play(seed: u64) -> (End, Fault) {
 /// Plays a seed; says which one it was where something does not hold.
 fn told(seed: u64) -> (End, Fault) {
     std::panic::catch_unwind(|| play(seed)).unwrap_or_else(|panic| {
-        println!(
-            "seed {seed} fails: SERIN_SEED={seed} cargo test --test whole_system\n{:?}",
-            Watched::new(seed).course
-        );
-        std::panic::resume_unwind(panic)
+        let why = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+        let (why, course) = (why.unwrap_or_default(), Watched::new(seed).course);
+        panic!("{why}\nagain: SERIN_SEED={seed} cargo test --test whole_system\n{course:?}")
     })
 }
 
