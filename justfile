@@ -16,7 +16,7 @@ test:
     cargo test
 
 sim:
-    cargo test --test simulation
+    cargo test --test simulation --test whole_system
 
 examples:
     for file in config/*.yaml; do cargo run --quiet -- check --config "$file" || exit 1; done
