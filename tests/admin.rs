@@ -348,6 +348,7 @@ fn the_description_holds_against_a_walk_with_random_calls() {
     }
     let serin = shop();
     let output = Command::new("schemathesis")
+        .current_dir(serin.folder.path())
         .args(["run", &format!("http://{}/api/openapi.json", serin.admin)])
         .args(["--max-examples", "25", "--seed", "7", "--phases", "examples,coverage,fuzzing"])
         .args(["--request-timeout", "5", "--workers", "1", "--no-color"])

@@ -118,7 +118,8 @@ fn a_million_requests_through_advance_and_rollback() {
         reached(REQUESTS / 4);
         warm = resident_kib(serin.pid());
         serin.does(&["deploy", "advance"]);
-        reached(REQUESTS / 2);
+        // A disk under load may take its time: what counts is what came afterwards.
+        reached((next.load(Ordering::Relaxed) + REQUESTS / 4).min(REQUESTS / 10 * 9));
         failing.store(true, Ordering::Relaxed);
         eventually("the rollback", || Some(serin.deployment()).filter(|d| d["status"] == "rolled_back"));
     });
