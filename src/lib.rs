@@ -14,7 +14,7 @@
 //! - [`control`]: deployments, flags, the only writer of snapshots.
 //! - [`store`]: what survives a restart.
 //! - [`admin`]: the JSON API; [`cli`]: words for people; [`config`]: the YAML.
-//! - [`server`]: all of it, started in order; [`clock`]: what time it is.
+//! - [`server`]: all of it, started in order, changed while it runs, ended ([`drain`]); [`clock`]: what time it is.
 //!
 //! Arrows point one way: the shell uses the core, the core uses nothing of the
 //! shell, and `proxy` never calls `control`. `tests/architecture.rs` holds this.
@@ -29,6 +29,7 @@ pub mod config;
 pub mod control;
 pub mod decide;
 mod demo;
+pub mod drain;
 pub mod overrides;
 pub mod proxy;
 pub mod rollout;

@@ -9,18 +9,23 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread;
+use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
-use crate::admin::{Admin, health_router, router};
-use crate::config::Config;
-use crate::control::{Checkpoint, Control, Controller, Setup};
-use crate::proxy::{CookieKey, Proxy, ProxyError, Shared};
+use crate::admin::{Admin, Gates, health_router, router};
+use crate::clock;
+use crate::config::{Config, DrainTimes};
+use crate::control::{Checkpoint, Control, ControlError, Controller, Setup};
+use crate::drain::Drain;
+use crate::proxy::{CookieKey, Proxy, ProxyError, Shared, Workers};
 use crate::store::{DeployState, FlagFile, Folder, Loaded, StateFile, StoreError, Writer};
 use crate::telemetry::ProcessStats;
 
 const KEY_FILE: &str = "serin-id.key";
+/// How often it is looked whether all connections have ended.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// Why Serin does not start.
 #[derive(Debug, thiserror::Error)]
@@ -44,12 +49,27 @@ pub enum StartError {
     Thread(#[source] std::io::Error),
 }
 
+/// Why another configuration is not taken up: the one before stays in force.
+#[derive(Debug, thiserror::Error)]
+pub enum ReloadError {
+    /// Something in use is missing.
+    #[error(transparent)]
+    InUse(#[from] ControlError),
+    /// A listener.
+    #[error(transparent)]
+    Listen(#[from] ProxyError),
+}
+
 /// A running Serin. Dropped, its control plane and admin API end; workers end with the process.
 pub struct Server {
     addresses: Vec<SocketAddr>,
     admin: SocketAddr,
     health: Option<SocketAddr>,
     control: Control,
+    process: Arc<ProcessStats>,
+    drain: Arc<Drain>,
+    gates: Arc<Gates>,
+    workers: Workers,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<thread::JoinHandle<()>>,
 }
@@ -79,13 +99,22 @@ impl Server {
             checkpoint: checkpoint.unwrap_or_default(),
             writer: writer.clone(),
         });
-        let shared = Shared { snapshot: controller.snapshot(), stats: Arc::clone(&process), key };
+        let drain = Arc::new(Drain::default());
+        let shared =
+            Shared { snapshot: controller.snapshot(), stats: Arc::clone(&process), key, drain: Arc::clone(&drain) };
         let proxy = Proxy::bind(&config, workers, shared)?;
         let addresses = proxy.addresses().to_vec();
-        let control_plane = ControlPlane { controller, process, writer, recovered, config: Arc::clone(&config) };
-        let Running { control, admin, health, stop, thread } = control_plane.start()?;
-        proxy.start()?;
-        Ok(Self { addresses, admin, health, control, stop: Some(stop), thread: Some(thread) })
+        let control_plane = ControlPlane {
+            controller,
+            process: Arc::clone(&process),
+            writer,
+            recovered,
+            config: Arc::clone(&config),
+            drain: Arc::clone(&drain),
+        };
+        let Running { control, admin, health, gates, stop, thread } = control_plane.start()?;
+        let (workers, stop, thread) = (proxy.start()?, Some(stop), Some(thread));
+        Ok(Self { addresses, admin, health, control, process, drain, gates, workers, stop, thread })
     }
 
     /// Where clients connect, in the order of the configuration.
@@ -103,6 +132,50 @@ impl Server {
         self.health
     }
 
+    /// Takes up another configuration as a whole, or not at all: new requests see it, no
+    /// connection is dropped. What cannot change while running stays and is named in the log.
+    ///
+    /// # Errors
+    /// A pool in use that it lacks, or an address that cannot be listened on.
+    pub async fn reload(&self, mut config: Config) -> Result<(), ReloadError> {
+        let before = Arc::clone(&self.control.snapshot().config);
+        for kept in keep_what_cannot_change(&mut config, &before) {
+            tracing::warn!("{kept} cannot change while running: it stays as it is until the next start");
+        }
+        let config = Arc::new(config);
+        let new = self.workers.bind_new(&before.listeners, &config.listeners)?;
+        let (taken, variables) = (Arc::clone(&config), variables(&config.flags.environment_prefix));
+        self.control.ask(move |control| control.reconfigure(taken, variables)).await?;
+        self.workers.change(&before.listeners, &config.listeners, new);
+        self.gates.renew(&config.admin);
+        Ok(())
+    }
+
+    /// Notes what became of a reload, for metrics.
+    pub fn reloaded(&self, good: bool) {
+        self.process.config_reloaded(good);
+    }
+
+    /// Ends in peace: probes fail and answers close their connections, accepting goes on
+    /// for a while, then connections may come to their end. Dropped early it ends at once.
+    pub async fn drain(&self, times: DrainTimes) {
+        self.drain.begin();
+        tracing::info!(open = self.process.open(), "ending: answers close their connections");
+        tokio::time::sleep(times.delay).await;
+        self.drain.stop_accepting();
+        // Workers let in who waits before they look at anything else.
+        tokio::time::sleep(LOOK).await;
+        let end = clock::now() + times.timeout;
+        while self.process.open() > 0 && clock::now() < end {
+            tokio::time::sleep(LOOK).await;
+        }
+        match self.process.open() {
+            0 => tracing::info!("all connections have ended"),
+            open => tracing::warn!(open, "connections are cut: they lived past drain.timeout"),
+        }
+        self.control.settle().await;
+    }
+
     /// The control plane.
     pub fn control(&self) -> &Control {
         &self.control
@@ -118,6 +191,23 @@ impl Drop for Server {
             let _ = thread.join();
         }
     }
+}
+
+/// What is made once, at the start: another wish is named and waits.
+fn keep_what_cannot_change(config: &mut Config, before: &Config) -> Vec<&'static str> {
+    let mut kept = Vec::new();
+    let mut keep = |name, changed: bool| {
+        if changed {
+            kept.push(name);
+        }
+    };
+    keep("workers", config.workers != before.workers);
+    keep("admin.address", config.admin.address != before.admin.address);
+    keep("health.address", config.health != before.health);
+    keep("state.directory", config.state_directory != before.state_directory);
+    (config.workers, config.admin.address, config.health) = (before.workers, before.admin.address, before.health);
+    config.state_directory.clone_from(&before.state_directory);
+    kept
 }
 
 fn good<T>(loaded: Loaded<T>, recovered: &mut u64) -> Option<T> {
@@ -146,19 +236,21 @@ struct ControlPlane {
     writer: Writer,
     recovered: u64,
     config: Arc<Config>,
+    drain: Arc<Drain>,
 }
 
 struct Running {
     control: Control,
     admin: SocketAddr,
     health: Option<SocketAddr>,
+    gates: Arc<Gates>,
     stop: oneshot::Sender<()>,
     thread: thread::JoinHandle<()>,
 }
 
 impl ControlPlane {
     fn start(self) -> Result<Running, StartError> {
-        let Self { controller, process, writer, recovered, config } = self;
+        let Self { controller, process, writer, recovered, config, drain } = self;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)?;
         let bind = |address: SocketAddr| {
             let failed = move |source| StartError::Admin { address, source };
@@ -171,18 +263,20 @@ impl ControlPlane {
         if config.admin.tokens.is_empty() {
             tracing::info!("no admin.tokens: whoever is on this machine may change everything");
         }
+        let gates = Arc::new(Gates::new(&config.admin));
+        let own_gates = Arc::clone(&gates);
         let (stop, stopped) = oneshot::channel::<()>();
         let (tell, told) = mpsc::channel();
         let run = move || {
             runtime.block_on(async move {
                 let control = Control::start(controller);
-                let api = Admin { control: control.clone(), process, writer, recovered };
+                let api = Admin { control: control.clone(), process, writer, recovered, drain };
                 let _ = tell.send(control);
                 if let Some(listener) = health_listener {
                     let service = health_router(api.clone()).into_make_service();
                     tokio::spawn(async move { axum::serve(listener, service).await });
                 }
-                let service = router(api, &config.admin).into_make_service_with_connect_info::<SocketAddr>();
+                let service = router(api, &own_gates).into_make_service_with_connect_info::<SocketAddr>();
                 tokio::select! {
                     result = axum::serve(listener, service) => if let Err(error) = result {
                         tracing::error!(%error, "the admin API has ended");
@@ -193,6 +287,6 @@ impl ControlPlane {
         };
         let thread = thread::Builder::new().name("serin-control".into()).spawn(run).map_err(StartError::Thread)?;
         let control = told.recv().map_err(|error| StartError::Thread(std::io::Error::other(error)))?;
-        Ok(Running { control, admin, health, stop, thread })
+        Ok(Running { control, admin, health, gates, stop, thread })
     }
 }

@@ -6,6 +6,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::middleware::Next;
@@ -47,8 +48,23 @@ pub(super) struct Caller {
     pub(super) name: Arc<str>,
 }
 
+/// The gate of now: a reload brings another one.
+pub struct Gates(ArcSwap<Gate>);
+
+impl Gates {
+    /// The gate of this configuration.
+    pub fn new(admin: &config::Admin) -> Self {
+        Self(ArcSwap::from_pointee(Gate::new(admin)))
+    }
+
+    /// Another configuration's, from the next call on.
+    pub fn renew(&self, admin: &config::Admin) {
+        self.0.store(Arc::new(Gate::new(admin)));
+    }
+}
+
 /// The tokens, ready to be compared.
-pub(super) struct Gate {
+struct Gate {
     hosts: Vec<String>,
     /// Digests have one length: comparing them says nothing about a token's.
     tokens: Vec<([u8; 32], Arc<str>, TokenRole)>,
@@ -56,7 +72,7 @@ pub(super) struct Gate {
 }
 
 impl Gate {
-    pub(super) fn new(admin: &config::Admin) -> Self {
+    fn new(admin: &config::Admin) -> Self {
         let token = |token: &config::Token| {
             (Sha256::digest(token.secret.bytes()).into(), Arc::from(token.name.as_str()), token.role)
         };
@@ -126,12 +142,12 @@ impl Gate {
 
 /// Lets a call pass, or answers why not; a write leaves an audit line either way.
 pub(super) async fn check(
-    State((gate, access)): State<(Arc<Gate>, Access)>,
+    State((gates, access)): State<(Arc<Gates>, Access)>,
     ConnectInfo(from): ConnectInfo<SocketAddr>,
     mut request: Request,
     next: Next,
 ) -> Response {
-    let admitted = gate.admit(access, request.method(), request.headers());
+    let admitted = gates.0.load().admit(access, request.method(), request.headers());
     let line = matches!(access, Access::Write).then(|| {
         let by = admitted.as_ref().map_or_else(|_| Arc::from("?"), |caller| Arc::clone(&caller.name));
         (by, request.method().clone(), request.uri().path().to_owned())

@@ -8,12 +8,12 @@ use axum::http::StatusCode;
 use axum::routing::{MethodRouter, get};
 use axum::{Json, Router, middleware};
 
-use super::access::{self, Access, Gate};
+use super::access::{self, Access, Gates};
 use super::operations::operations;
 use super::problem::Problem;
 use super::{health, openapi};
-use crate::config;
 use crate::control::Control;
+use crate::drain::Drain;
 use crate::store::Writer;
 use crate::telemetry::ProcessStats;
 
@@ -30,13 +30,14 @@ pub struct Admin {
     pub writer: Writer,
     /// How many state files were broken at the start.
     pub recovered: u64,
+    /// Whether the process is ending.
+    pub drain: Arc<Drain>,
 }
 
 /// The admin API, for who has the right token.
-pub fn router(admin: Admin, config: &config::Admin) -> Router {
-    let gate = Arc::new(Gate::new(config));
+pub fn router(admin: Admin, gates: &Arc<Gates>) -> Router {
     let guarded = |handler: MethodRouter<Admin>, access: Access| {
-        handler.route_layer(middleware::from_fn_with_state((Arc::clone(&gate), access), access::check))
+        handler.route_layer(middleware::from_fn_with_state((Arc::clone(gates), access), access::check))
     };
     let mut router = Router::new();
     for operation in operations() {

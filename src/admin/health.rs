@@ -21,6 +21,10 @@ pub(super) async fn ready(State(admin): State<Admin>) -> Result<String, Problem>
         let detail = "the control plane has ended: no deployment moves any more";
         return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "controlEnded", detail));
     }
+    if admin.drain.begun() {
+        let detail = "the process is ending: send clients elsewhere";
+        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "draining", detail));
+    }
     Ok(match admin.writer.failing() {
         None => "ready\n".to_owned(),
         Some(error) => format!("ready, but state cannot be written: {error}\n"),

@@ -15,4 +15,5 @@ mod operations;
 mod problem;
 mod request;
 
+pub use access::Gates;
 pub use api::{Admin, health_router, router};

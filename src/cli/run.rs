@@ -2,14 +2,18 @@
 
 use std::io::IsTerminal;
 use std::path::Path;
+use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 use super::CliError;
 use super::output::line;
-use crate::config;
+use crate::config::{self, DrainTimes, Watch};
 use crate::server::Server;
+
+/// How often the file is looked at.
+const LOOK: Duration = Duration::from_millis(500);
 
 pub(super) fn run(file: &Path) -> Result<(), CliError> {
     log_to_stderr();
@@ -22,9 +26,7 @@ pub(super) fn run(file: &Path) -> Result<(), CliError> {
     if let Some(address) = server.health() {
         tracing::info!(%address, "health and metrics");
     }
-    wait_for_the_end()?;
-    tracing::info!("ending");
-    Ok(())
+    supervise(&server, file)
 }
 
 pub(super) fn check(file: &Path) -> Result<(), CliError> {
@@ -47,16 +49,99 @@ fn log_to_stderr() {
         .init();
 }
 
-pub(crate) fn wait_for_the_end() -> Result<(), CliError> {
-    let failed = |source| CliError::System { doing: "cannot wait for signals", source };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
-    runtime.block_on(async {
-        let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
-        let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+/// Serves until it is told to end: a changed file and SIGHUP bring another configuration,
+/// SIGTERM ends in peace, SIGINT without the delay, as a person waits; a second one ends
+/// at once.
+fn supervise(server: &Server, file: &Path) -> Result<(), CliError> {
+    runtime()?.block_on(async {
+        let (mut signals, mut watch) = (Signals::new()?, Watch::new(file));
+        let mut hangup = signal(SignalKind::hangup()).map_err(failed)?;
+        let mut looks = tokio::time::interval(LOOK);
+        let end = loop {
+            let reload = tokio::select! {
+                end = signals.end() => break end,
+                _ = hangup.recv() => {
+                    watch.was_read();
+                    true
+                }
+                _ = looks.tick() => watch.has_changed(),
+            };
+            if reload {
+                let good = reload_from(server, file).await;
+                server.reloaded(good);
+            }
+        };
+        let drain = server.control().snapshot().config.drain;
+        let drain = match end {
+            End::Terminate => drain,
+            End::Interrupt => DrainTimes { delay: Duration::ZERO, ..drain },
+        };
         tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+            () = server.drain(drain) => {}
+            _ = signals.end() => tracing::warn!("ending at once"),
         }
         Ok(())
     })
+}
+
+/// Reads the file again; whether it is in force.
+async fn reload_from(server: &Server, file: &Path) -> bool {
+    let config = match config::load(file) {
+        Ok(config) => config,
+        Err(error) => {
+            tracing::error!("the configuration stays as it was, the file is wrong:\n{error}");
+            return false;
+        }
+    };
+    match server.reload(config).await {
+        Ok(()) => {
+            tracing::info!(file = %file.display(), "another configuration is in force");
+            true
+        }
+        Err(error) => {
+            tracing::error!(%error, "the configuration stays as it was");
+            false
+        }
+    }
+}
+
+/// Waits until the process is told to end.
+pub(crate) fn wait_for_the_end() -> Result<(), CliError> {
+    runtime()?.block_on(async {
+        Signals::new()?.end().await;
+        Ok(())
+    })
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, CliError> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)
+}
+
+fn failed(source: std::io::Error) -> CliError {
+    CliError::System { doing: "cannot wait for signals", source }
+}
+
+/// What tells the process to end.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+enum End {
+    Terminate,
+    Interrupt,
+}
+
+impl Signals {
+    fn new() -> Result<Self, CliError> {
+        let signal = |kind| signal(kind).map_err(failed);
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn end(&mut self) -> End {
+        tokio::select! {
+            _ = self.terminate.recv() => End::Terminate,
+            _ = self.interrupt.recv() => End::Interrupt,
+        }
+    }
 }

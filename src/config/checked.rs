@@ -41,6 +41,17 @@ pub struct Config {
     pub limits: Limits,
     /// Worker threads; `None`: one a core.
     pub workers: Option<usize>,
+    /// How the process ends.
+    pub drain: DrainTimes,
+}
+
+/// How the process ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DrainTimes {
+    /// Accepting goes on for so long, until whoever sends clients here has noticed.
+    pub delay: Duration,
+    /// Connections may live on for so long afterwards.
+    pub timeout: Duration,
 }
 
 /// The admin API.
@@ -346,6 +357,13 @@ pub struct Connections {
     pub idle: usize,
     /// For how long.
     pub idle_for: Duration,
+}
+
+impl Connections {
+    /// Whether idle ones are kept alike.
+    pub fn alike_idle(&self, other: &Self) -> bool {
+        (self.idle, self.idle_for) == (other.idle, other.idle_for)
+    }
 }
 
 /// Deadlines of an exchange.

@@ -13,11 +13,12 @@ mod node;
 mod parse;
 mod problem;
 mod scenario;
+mod watch;
 
 use std::path::Path;
 
 pub use checked::{
-    Admin, Anonymous, Balance, Config, Connections, DeployDefaults, Ejection, Endpoint, ErrorRules, Expose,
+    Admin, Anonymous, Balance, Config, Connections, DeployDefaults, DrainTimes, Ejection, Endpoint, ErrorRules, Expose,
     FlagSettings, HeaderStyle, HealthCheck, Host, Identity, Ignore, Limits, Listener, Pool, PoolVersion, Retry,
     SaltKind, Secret, Service, Shield, ShieldMethods, Source, SourceKind, Stick, Timeouts, Token, TokenRole,
 };
@@ -25,6 +26,7 @@ pub use cidr::{Cidr, Networks};
 pub use error_rule::StatusSet;
 pub use problem::{ConfigError, Problem};
 pub use scenario::{Answers, Crowd, Scenario, Series};
+pub use watch::Watch;
 
 /// Reads and checks a file.
 ///

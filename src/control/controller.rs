@@ -16,7 +16,7 @@ use crate::clock;
 use crate::config::Config;
 use crate::decide::time::Moment;
 use crate::snapshot::Snapshot;
-use crate::store::{DeployState, EventRecord, FlagFile, Writer};
+use crate::store::{DeployState, EventRecord, FlagFile, ServiceRecord, Writer};
 use crate::telemetry::FlagCounters;
 
 /// What control begins with.
@@ -49,6 +49,8 @@ pub struct Controller {
     pub(super) broken_flags: Option<String>,
     pub(super) flag_counters: HashMap<Vec<String>, Arc<FlagCounters>>,
     pub(super) services: Vec<ServiceControl>,
+    /// What was stored of services that the configuration lacks: nothing is lost.
+    pub(super) absent: BTreeMap<String, ServiceRecord>,
     deployments_version: u64,
     /// Something happened to a deployment that is not on disk yet.
     pub(super) unsaved: Unsaved,
@@ -90,6 +92,7 @@ impl Controller {
             flags: Arc::new(setup.flags.unwrap_or_default()),
             broken_flags: None,
             flag_counters: HashMap::new(),
+            absent: absent(deployments.as_ref(), &setup.config),
             services,
             deployments_version: deployments.as_ref().map_or(0, DeployState::version),
             unsaved: if deployments.is_none() { Unsaved::Change } else { Unsaved::Nothing },
@@ -196,9 +199,14 @@ impl Controller {
     /// `deploy-state.json` as it has to be now, under the next version number.
     pub(super) fn deploy_state(&mut self) -> DeployState {
         self.deployments_version += 1;
-        let services: BTreeMap<_, _> =
-            self.services.iter().map(|service| (service.config.name.clone(), service.record())).collect();
-        DeployState::new(self.config.three_lines, services, clock::rfc3339(), self.deployments_version)
+        let present = self.services.iter().map(|service| (service.config.name.clone(), service.record()));
+        let services: BTreeMap<_, _> = self.absent.clone().into_iter().chain(present).collect();
+        DeployState::new(
+            self.config.three_lines && self.absent.is_empty(),
+            services,
+            clock::rfc3339(),
+            self.deployments_version,
+        )
     }
 
     /// `checkpoint.json` as it has to be now; `None` while nothing runs.
@@ -206,5 +214,17 @@ impl Controller {
         let running = self.services.iter().filter_map(|service| service.current.as_ref()?.checkpoint());
         let deployments: BTreeMap<_, _> = running.collect();
         (!deployments.is_empty()).then_some(Checkpoint { deployments })
+    }
+}
+
+/// What is stored of services that a configuration lacks.
+fn absent(stored: Option<&DeployState>, config: &Config) -> BTreeMap<String, ServiceRecord> {
+    let has = |name: &String| config.services.iter().any(|service| service.name == *name);
+    match stored {
+        Some(DeployState::Services(state)) => {
+            let absent = state.services.iter().filter(|(name, _)| !has(name));
+            absent.map(|(name, record)| (name.clone(), record.clone())).collect()
+        }
+        _ => BTreeMap::new(),
     }
 }

@@ -147,6 +147,19 @@ impl Deployment {
         matches!(&self.run.state, State::Active(Active { phase: Phase::Return, .. })).then_some(self.version.as_str())
     }
 
+    /// The service has another configuration, in which the pools in use may stand elsewhere.
+    pub(super) fn reconfigure(&mut self, service: &Arc<crate::config::Service>) {
+        let name = &self.service.pools[self.pool].name;
+        // Control has looked before: the pools in use are there.
+        self.pool = service.pools.iter().position(|pool| pool.name == *name).unwrap_or(self.pool);
+        self.service = Arc::clone(service);
+    }
+
+    /// The pools that it goes to and came from.
+    pub(super) fn pools_in_use(&self) -> [&str; 2] {
+        [&self.service.pools[self.pool].name, &self.previous_pool]
+    }
+
     /// Whether it tests the guard, not a version.
     pub(super) fn is_aa(&self) -> bool {
         self.aa

@@ -17,6 +17,7 @@ mod events;
 mod flags;
 mod outlook;
 mod publish;
+mod reconfigure;
 mod rehearsal;
 mod run;
 mod service;
@@ -136,6 +137,14 @@ impl Control {
         change: impl FnOnce(&mut Controller) -> Result<T, ControlError> + Send + 'static,
     ) -> Result<Done<T>, ControlError> {
         self.command_deployment(true, change).await
+    }
+
+    /// Writes what is not on disk yet, with the newest counts: the process is about to end.
+    pub async fn settle(&self) {
+        let (reply, settled) = oneshot::channel();
+        if self.send(Command::Settle(reply)).await.is_ok() {
+            let _ = settled.await;
+        }
     }
 
     /// Rolls back: whatever the disk says. The dial closes before anything waits in a queue.

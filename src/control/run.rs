@@ -36,6 +36,8 @@ pub(super) enum Command {
     Flags(FlagChange),
     /// Reads or replaces the flag file.
     ReloadFlags { discard: bool, by: String, reply: oneshot::Sender<Result<(), ControlError>> },
+    /// Writes everything that is not written yet.
+    Settle(oneshot::Sender<()>),
     /// Changes a deployment.
     Deployment { only_if_writable: bool, change: DeploymentChange },
 }
@@ -98,6 +100,14 @@ async fn carry_out(
                 let reply = change(writable.map(|()| &mut *controller));
                 let durable = controller.save_deployments(clock::now(), times).await;
                 reply(durable);
+            }
+            Command::Settle(reply) => {
+                let now = clock::now();
+                (times.checkpoint, times.retry) = (now, None);
+                controller.save_deployments(now, times).await;
+                times.checkpoint = now;
+                controller.save_checkpoint(now, times).await;
+                let _ = reply.send(());
             }
             Command::Flags(first) => {
                 let mut changes = vec![first];

@@ -98,7 +98,7 @@ impl ServiceControl {
         let stored_version =
             stored_stable.filter(|s| s.pool == config.pools[stable].name).and_then(|s| s.version.clone());
         let mut service = Self {
-            pools: config.pools.iter().map(|pool| Arc::new(PoolState::new(pool, &config))).collect(),
+            pools: config.pools.iter().map(|pool| Arc::new(PoolState::new(pool, &config, None))).collect(),
             stable_version: config.pools[stable].named_version().map(str::to_owned).or(stored_version),
             stable,
             current: None,
@@ -138,8 +138,39 @@ impl ServiceControl {
     /// Looks after its app servers from now on; on the current runtime.
     pub(super) fn watch(&self) {
         for pool in &*self.pools {
-            upstream::watch(pool, self.config.health.as_ref());
+            upstream::watch(pool.servers(), self.config.health.as_ref());
         }
+    }
+
+    /// Takes up another configuration of the same service, which has all pools in use. App
+    /// servers that stay keep their health and connections.
+    pub(super) fn reconfigure(&mut self, config: Arc<config::Service>) {
+        let place = |name: &str| config.pools.iter().position(|pool| pool.name == name);
+        let stable = place(self.stable_name()).unwrap_or(config.stable);
+        let alike = config.health == self.config.health && config.connections.alike_idle(&self.config.connections);
+        let mut known: Vec<_> = self.pools.iter().flat_map(|pool| pool.servers().iter().cloned()).collect();
+        known.retain(|_| alike);
+        self.pools = config.pools.iter().map(|pool| Arc::new(PoolState::new(pool, &config, Some(&known)))).collect();
+        let fresh = self.pools.iter().flat_map(|pool| pool.servers());
+        let fresh: Vec<_> =
+            fresh.filter(|server| !known.iter().any(|known| Arc::ptr_eq(known, server))).cloned().collect();
+        upstream::watch(&fresh, config.health.as_ref());
+        if let Some(current) = &mut self.current {
+            current.reconfigure(&config);
+        }
+        if let Some(named) = config.pools[stable].named_version() {
+            self.stable_version = Some(named.to_owned());
+        }
+        (self.stable, self.config) = (stable, config);
+    }
+
+    /// The pools that have a role, or had one when what runs began.
+    pub(super) fn pools_in_use(&self) -> Vec<&str> {
+        let running = self.current.as_ref().map(Deployment::pools_in_use);
+        let mut pools: Vec<&str> = running.into_iter().flatten().chain([self.stable_name()]).collect();
+        pools.sort_unstable();
+        pools.dedup();
+        pools
     }
 
     pub(super) fn recorders(&self) -> usize {

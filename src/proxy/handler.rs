@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::net::IpAddr;
 use std::rc::Rc;
 
-use http::header::{EXPECT, HeaderMap, HeaderValue, SET_COOKIE, USER_AGENT};
+use http::header::{CONNECTION, EXPECT, HeaderMap, HeaderValue, SET_COOKIE, USER_AGENT};
 use http::request::Parts;
 use http::{Request, Response, Version};
 use http_body::Body;
@@ -46,7 +46,7 @@ pub(super) fn handle(
     let copy = parts.headers.clone();
     let mut own = Some((std::mem::replace(&mut parts.headers, copy), body));
     async move {
-        let answer = match forward(&client, &parts, &mut own).await {
+        let mut answer = match forward(&client, &parts, &mut own).await {
             Ok(response) => response,
             Err(answer) => {
                 if let Answer::Refused(refusal, _) = answer {
@@ -56,6 +56,9 @@ pub(super) fn handle(
                 answer.respond(&parts.headers)
             }
         };
+        if client.worker.drain.begun() {
+            answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
         Ok(answer)
     }
 }

@@ -38,4 +38,4 @@ mod waiting;
 mod worker;
 
 pub use identity::CookieKey;
-pub use worker::{Proxy, ProxyError, Shared};
+pub use worker::{NewListeners, Proxy, ProxyError, Shared, Workers};

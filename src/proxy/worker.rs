@@ -1,23 +1,28 @@
 //! One worker: a thread, its runtime, its listeners, its view of the snapshot.
 
 use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use arc_swap::cache::Cache;
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, LocalOptions};
+use tokio::sync::Notify;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::connection::serve;
 use super::identity::CookieKey;
 use super::view::{AppServers, View};
 use crate::clock;
 use crate::config::{Config, Listener};
+use crate::drain::Drain;
 use crate::snapshot::Snapshot;
 use crate::telemetry::ProcessStats;
 
@@ -38,6 +43,8 @@ pub struct Shared {
     pub stats: Arc<ProcessStats>,
     /// The secret of the anonymous cookie.
     pub key: CookieKey,
+    /// Whether the process is ending.
+    pub drain: Arc<Drain>,
 }
 
 /// Why the proxy does not start.
@@ -59,9 +66,30 @@ pub enum ProxyError {
 /// Bound listeners, a set for each worker, ready to run.
 pub struct Proxy {
     shared: Shared,
-    sets: Vec<Vec<(StdListener, Arc<Listener>)>>,
+    sets: Vec<Bound>,
     addresses: Vec<SocketAddr>,
 }
+
+/// A worker's sockets.
+type Bound = Vec<(StdListener, Arc<Listener>)>;
+
+/// Workers that run, and how they hear of other listeners.
+pub struct Workers {
+    orders: Vec<UnboundedSender<Order>>,
+}
+
+/// What a worker is told while it runs.
+enum Order {
+    /// Clients connect there, too.
+    Listen(StdListener, Arc<Listener>),
+    /// What is known of a listener is this now.
+    Change(Arc<Listener>),
+    /// Nobody is accepted there any more.
+    Close(SocketAddr),
+}
+
+/// Sockets for addresses that were not listened on, before anything has changed.
+pub struct NewListeners(Vec<Bound>);
 
 impl Proxy {
     /// Binds all listeners, for this many workers.
@@ -69,19 +97,7 @@ impl Proxy {
     /// # Errors
     /// An address that cannot be listened on.
     pub fn bind(config: &Config, workers: usize, shared: Shared) -> Result<Self, ProxyError> {
-        let mut sets: Vec<Vec<_>> = (0..workers).map(|_| Vec::new()).collect();
-        let mut addresses = Vec::new();
-        for listener in &config.listeners {
-            let listener = Arc::new(listener.clone());
-            // The first one may let the system choose a port; the others join it there.
-            let mut address = listener.address;
-            for set in &mut sets {
-                let socket = bind(address).map_err(|source| ProxyError::Listen { address, source })?;
-                address = socket.local_addr().map_err(|source| ProxyError::Listen { address, source })?;
-                set.push((socket, Arc::clone(&listener)));
-            }
-            addresses.push(address);
-        }
+        let (sets, addresses) = bind_all(&config.listeners, workers)?;
         Ok(Self { shared, sets, addresses })
     }
 
@@ -94,10 +110,13 @@ impl Proxy {
     ///
     /// # Errors
     /// Where the system gives no more threads.
-    pub fn start(self) -> Result<(), ProxyError> {
+    pub fn start(self) -> Result<Workers, ProxyError> {
+        let mut orders = Vec::new();
         for (index, listeners) in self.sets.into_iter().enumerate() {
             let shared = self.shared.clone();
             let (started, outcome) = std::sync::mpsc::sync_channel(1);
+            let (tell, told) = unbounded_channel();
+            orders.push(tell);
             std::thread::Builder::new()
                 .name(format!("serin-worker-{index}"))
                 .spawn(move || {
@@ -106,7 +125,7 @@ impl Proxy {
                     match runtime {
                         Ok(runtime) => {
                             let _ = started.send(Ok(()));
-                            runtime.block_on(run(index, shared, listeners));
+                            runtime.block_on(run(index, shared, listeners, told));
                         }
                         Err(error) => drop(started.send(Err(error))),
                     }
@@ -115,8 +134,62 @@ impl Proxy {
             let ended = || Err(io::Error::other("the worker's thread ended"));
             outcome.recv().unwrap_or_else(|_| ended()).map_err(ProxyError::Worker)?;
         }
-        Ok(())
+        Ok(Workers { orders })
     }
+}
+
+impl Workers {
+    /// Binds what was not listened on before: the first part of a change, which may fail.
+    ///
+    /// # Errors
+    /// An address that cannot be listened on.
+    pub fn bind_new(&self, before: &[Listener], now: &[Listener]) -> Result<NewListeners, ProxyError> {
+        let fresh = |listener: &&Listener| !before.iter().any(|known| known.address == listener.address);
+        let fresh: Vec<Listener> = now.iter().filter(fresh).cloned().collect();
+        Ok(NewListeners(bind_all(&fresh, self.orders.len())?.0))
+    }
+
+    /// The second part: new ones are listened on, others change or close. Connections that
+    /// are open stay.
+    pub fn change(&self, before: &[Listener], now: &[Listener], new: NewListeners) {
+        let order = |worker: usize, order: Order| {
+            // A worker lives as long as the process.
+            let _ = self.orders[worker].send(order);
+        };
+        for (worker, bound) in new.0.into_iter().enumerate() {
+            bound.into_iter().for_each(|(socket, listener)| order(worker, Order::Listen(socket, listener)));
+        }
+        for listener in before {
+            let stays = now.iter().find(|known| known.address == listener.address);
+            for worker in 0..self.orders.len() {
+                order(
+                    worker,
+                    match stays {
+                        Some(now) => Order::Change(Arc::new(now.clone())),
+                        None => Order::Close(listener.address),
+                    },
+                );
+            }
+        }
+    }
+}
+
+/// A set of sockets for each worker, and the addresses that the system has chosen.
+fn bind_all(listeners: &[Listener], workers: usize) -> Result<(Vec<Bound>, Vec<SocketAddr>), ProxyError> {
+    let mut sets: Vec<Bound> = (0..workers).map(|_| Vec::new()).collect();
+    let mut addresses = Vec::new();
+    for listener in listeners {
+        let listener = Arc::new(listener.clone());
+        // The first one may let the system choose a port; the others join it there.
+        let mut address = listener.address;
+        for set in &mut sets {
+            let socket = bind(address).map_err(|source| ProxyError::Listen { address, source })?;
+            address = socket.local_addr().map_err(|source| ProxyError::Listen { address, source })?;
+            set.push((socket, Arc::clone(&listener)));
+        }
+        addresses.push(address);
+    }
+    Ok((sets, addresses))
 }
 
 /// A socket that shares its address with the other workers': the kernel spreads connections.
@@ -130,19 +203,22 @@ fn bind(address: SocketAddr) -> io::Result<StdListener> {
     Ok(socket.into())
 }
 
-async fn run(index: usize, shared: Shared, listeners: Vec<(StdListener, Arc<Listener>)>) {
+async fn run(index: usize, shared: Shared, listeners: Bound, mut orders: UnboundedReceiver<Order>) {
     let worker = Rc::new(Worker::new(index, shared));
-    let mut tasks = Vec::new();
-    for (socket, listener) in listeners {
-        match TcpListener::from_std(socket) {
-            Ok(socket) => tasks.push(tokio::task::spawn_local(accept(socket, listener, Rc::clone(&worker)))),
-            Err(error) => tracing::error!(%error, address = %listener.address, "a listener is lost"),
-        }
-    }
+    let mut open = Listening(Vec::new());
+    listeners.into_iter().for_each(|(socket, listener)| open.listen(socket, listener, &worker));
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    for tick in (0..FLUSH).cycle() {
-        ticks.tick().await;
+    let mut tick = 0;
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            Some(order) = orders.recv() => {
+                open.follow(order, &worker);
+                continue;
+            }
+        }
+        tick = (tick + 1) % FLUSH;
         let (view, now) = (worker.view(), clock::now());
         view.find_slow(now);
         if tick == 0 {
@@ -152,30 +228,84 @@ async fn run(index: usize, shared: Shared, listeners: Vec<(StdListener, Arc<List
     }
 }
 
-async fn accept(socket: TcpListener, listener: Arc<Listener>, worker: Rc<Worker>) {
+/// A worker's listeners.
+struct Listening(Vec<Rc<Ear>>);
+
+/// One of them.
+struct Ear {
+    listener: RefCell<Arc<Listener>>,
+    closing: Notify,
+}
+
+impl Listening {
+    fn listen(&mut self, socket: StdListener, listener: Arc<Listener>, worker: &Rc<Worker>) {
+        match TcpListener::from_std(socket) {
+            Ok(socket) => {
+                let ear = Rc::new(Ear { listener: RefCell::new(listener), closing: Notify::new() });
+                tokio::task::spawn_local(accept(socket, Rc::clone(&ear), Rc::clone(worker)));
+                self.0.push(ear);
+            }
+            Err(error) => tracing::error!(%error, address = %listener.address, "a listener is lost"),
+        }
+    }
+
+    fn follow(&mut self, order: Order, worker: &Rc<Worker>) {
+        match order {
+            Order::Listen(socket, listener) => self.listen(socket, listener, worker),
+            Order::Change(listener) => {
+                let same = self.0.iter().find(|ear| ear.listener.borrow().address == listener.address);
+                same.into_iter().for_each(|ear| *ear.listener.borrow_mut() = Arc::clone(&listener));
+            }
+            Order::Close(address) => self.0.retain(|ear| {
+                let stays = ear.listener.borrow().address != address;
+                if !stays {
+                    ear.closing.notify_one();
+                }
+                stays
+            }),
+        }
+    }
+}
+
+/// Accepts until nobody is to be accepted any more; who waits then is still let in: a
+/// listener that closes resets what is queued at it.
+async fn accept(socket: TcpListener, ear: Rc<Ear>, worker: Rc<Worker>) {
+    tokio::select! {
+        () = accept_all(&socket, &ear, &worker) => {}
+        () = worker.drain.accepting_has_stopped() => {}
+        () = ear.closing.notified() => {}
+    }
+    while let Poll::Ready(Ok((stream, peer))) = poll_fn(|cx| Poll::Ready(socket.poll_accept(cx))).await {
+        open(stream, peer, &ear, &worker);
+    }
+}
+
+async fn accept_all(socket: &TcpListener, ear: &Ear, worker: &Rc<Worker>) {
     loop {
         // Over the limit, accepting pauses: the kernel's queue holds what comes.
         while worker.stats.open() >= worker.view().snapshot.config.limits.connections as u64 {
             tokio::time::sleep(PAUSE).await;
         }
         match socket.accept().await {
-            Ok((stream, peer)) => {
-                // Small heads and bodies must not wait for each other's acknowledgements.
-                let _ = stream.set_nodelay(true);
-                let open = Open::new(Rc::clone(&worker));
-                let (listener, worker) = (Arc::clone(&listener), Rc::clone(&worker));
-                tokio::task::spawn_local(async move {
-                    let _open = open;
-                    serve(stream, peer.ip(), listener, worker).await;
-                });
-            }
+            Ok((stream, peer)) => open(stream, peer, ear, worker),
             Err(error) => {
                 // Descriptors may be used up: without a pause this would spin.
-                tracing::warn!(%error, address = %listener.address, "cannot accept");
+                tracing::warn!(%error, address = %ear.listener.borrow().address, "cannot accept");
                 tokio::time::sleep(PAUSE).await;
             }
         }
     }
+}
+
+fn open(stream: TcpStream, peer: SocketAddr, ear: &Ear, worker: &Rc<Worker>) {
+    // Small heads and bodies must not wait for each other's acknowledgements.
+    let _ = stream.set_nodelay(true);
+    let open = Open::new(Rc::clone(worker));
+    let (listener, worker) = (Arc::clone(&ear.listener.borrow()), Rc::clone(worker));
+    tokio::task::spawn_local(async move {
+        let _open = open;
+        serve(stream, peer.ip(), listener, worker).await;
+    });
 }
 
 /// A connection that is counted as open, whichever way its task ends.
@@ -199,6 +329,7 @@ pub(super) struct Worker {
     pub(super) index: usize,
     pub(super) stats: Arc<ProcessStats>,
     pub(super) key: CookieKey,
+    pub(super) drain: Arc<Drain>,
     snapshots: RefCell<Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>>,
     view: RefCell<Rc<View>>,
     servers: RefCell<AppServers>,
@@ -207,7 +338,7 @@ pub(super) struct Worker {
 
 impl Worker {
     fn new(index: usize, shared: Shared) -> Self {
-        let Shared { snapshot, stats, key } = shared;
+        let Shared { snapshot, stats, key, drain } = shared;
         let mut servers = AppServers::default();
         let view = View::new(snapshot.load_full(), index, None, &mut servers, &stats);
         let mut seed = [0_u8; 8];
@@ -217,6 +348,7 @@ impl Worker {
             index,
             stats,
             key,
+            drain,
             snapshots: RefCell::new(Cache::new(snapshot)),
             view: RefCell::new(Rc::new(view)),
             servers: RefCell::new(servers),

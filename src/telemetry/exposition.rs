@@ -405,6 +405,16 @@ impl Scrape {
             "State files that were broken at the start and were put aside",
             [(Vec::new(), self.state_recovered as f64)],
         )?;
+        let reloads = [true, false].map(|good| {
+            let result = if good { "applied" } else { "refused" };
+            (vec![("result", result.to_owned())], self.process.config_reloads(good))
+        });
+        families.counters("serin_config_reloads", "Changed configurations, by what became of them", reloads)?;
+        families.gauges(
+            "serin_config_reload_success",
+            "Whether the newest configuration is in force",
+            [(Vec::new(), if self.process.config_is_current() { 1.0 } else { 0.0 })],
+        )?;
         families.gauges(
             "serin_build_info",
             "The version that runs",

@@ -1,7 +1,7 @@
 //! Counters with one writer each.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use super::latency::MergedLatency;
@@ -232,6 +232,9 @@ pub struct ProcessStats {
     accepted: AtomicU64,
     upstream_connects: AtomicU64,
     dead_idle: AtomicU64,
+    /// Configurations taken up, and refused.
+    reloads: [AtomicU64; 2],
+    last_reload_failed: AtomicBool,
 }
 
 impl ProcessStats {
@@ -264,6 +267,22 @@ impl ProcessStats {
     /// Client connections ever accepted.
     pub fn accepted(&self) -> u64 {
         self.accepted.load(Ordering::Relaxed)
+    }
+
+    /// A changed configuration was taken up, or refused.
+    pub fn config_reloaded(&self, good: bool) {
+        self.reloads[usize::from(good)].fetch_add(1, Ordering::Relaxed);
+        self.last_reload_failed.store(!good, Ordering::Relaxed);
+    }
+
+    /// How many were taken up, or refused.
+    pub fn config_reloads(&self, good: bool) -> u64 {
+        self.reloads[usize::from(good)].load(Ordering::Relaxed)
+    }
+
+    /// Whether the newest one is in force.
+    pub fn config_is_current(&self) -> bool {
+        !self.last_reload_failed.load(Ordering::Relaxed)
     }
 
     /// A connection to an app server was opened.

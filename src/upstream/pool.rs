@@ -213,7 +213,7 @@ mod tests {
         );
         let config = config::from_text(&text, std::path::Path::new("t")).unwrap();
         let service = &config.services[0];
-        let state = Arc::new(PoolState::new(&service.pools[0], service));
+        let state = Arc::new(PoolState::new(&service.pools[0], service, None));
         let limits = IdleLimits { count: 1, span: Duration::from_secs(1) };
         let stats = Arc::new(ProcessStats::default());
         let server = |state| Rc::new(Endpoint::new(Arc::clone(state), limits, Arc::clone(&stats)));

@@ -10,7 +10,7 @@ use http_body_util::{BodyExt, Empty, Limited};
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpStream, lookup_host};
 
-use super::state::{PoolState, ServerState};
+use super::state::ServerState;
 use crate::clock;
 use crate::config::{Endpoint, HealthCheck};
 
@@ -47,10 +47,10 @@ impl<T> Drop for Running<T> {
     }
 }
 
-/// Asks a pool's app servers whether they are well, and for what their names stand, for
-/// as long as somebody uses the pool.
-pub fn watch(pool: &PoolState, check: Option<&HealthCheck>) {
-    for server in pool.servers() {
+/// Asks app servers whether they are well, and for what their names stand, for as long as
+/// somebody uses them.
+pub fn watch(servers: &[Arc<ServerState>], check: Option<&HealthCheck>) {
+    for server in servers {
         if server.is_named() {
             tokio::spawn(resolve(Arc::downgrade(server)));
         }

@@ -129,10 +129,14 @@ pub struct PoolState {
 }
 
 impl PoolState {
-    /// A pool whose servers are all well.
-    pub fn new(pool: &config::Pool, service: &config::Service) -> Self {
+    /// A pool; servers that are known already go on as they are, new ones are well.
+    pub fn new(pool: &config::Pool, service: &config::Service, known: Option<&[Arc<ServerState>]>) -> Self {
+        let server = |address: &config::Endpoint| {
+            let same = known.and_then(|known| known.iter().find(|server| server.address == *address));
+            same.map_or_else(|| Arc::new(ServerState::new(address.clone())), Arc::clone)
+        };
         Self {
-            servers: pool.endpoints.iter().map(|address| Arc::new(ServerState::new(address.clone()))).collect(),
+            servers: pool.endpoints.iter().map(server).collect(),
             ejection: service.ejection,
             ejecting: Mutex::new(()),
             limit: service.connections.per_endpoint,
@@ -244,7 +248,7 @@ mod tests {
             endpoints.join(", ")
         );
         let config = config::from_text(&text, std::path::Path::new("t")).unwrap();
-        PoolState::new(&config.services[0].pools[0], &config.services[0])
+        PoolState::new(&config.services[0].pools[0], &config.services[0], None)
     }
 
     const NOW: Moment = Moment::from_micros(1_000_000);

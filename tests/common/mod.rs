@@ -47,6 +47,11 @@ impl Drop for Serin {
     }
 }
 
+/// A configuration with the folder's own state.
+fn whole(folder: &tempfile::TempDir, config: &str) -> String {
+    format!("state: {{ directory: '{}' }}\n{config}\n", folder.path().join("state").display())
+}
+
 impl Serin {
     /// Starts it with this configuration; `listeners`, `admin` and `state` are added.
     pub fn start(config: &str) -> Self {
@@ -69,9 +74,8 @@ impl Serin {
 
     fn start_text(config: &str, variables: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let state = folder.path().join("state");
         let file = folder.path().join("serin.yaml");
-        std::fs::write(&file, format!("state: {{ directory: '{}' }}\n{config}\n", state.display())).unwrap();
+        std::fs::write(&file, whole(&folder, config)).unwrap();
         let Started { process, proxy, admin, health, log } = spawn(&file, variables);
         Self { process, proxy, admin, health, folder, log }
     }
@@ -97,6 +101,30 @@ impl Serin {
     pub fn start_again(&mut self) {
         let Started { process, proxy, admin, health, log } = spawn(&self.folder.path().join("serin.yaml"), &[]);
         (self.process, self.proxy, self.admin, self.health, self.log) = (process, proxy, admin, health, log);
+    }
+
+    /// Another configuration for `start`'s: written beside and put in place, as editors do.
+    pub fn write_config(&self, config: &str) {
+        let listener = "listeners: [ { address: '127.0.0.1:0' } ]";
+        self.write_text(&whole(&self.folder, &format!("{listener}\nadmin: {{ address: '127.0.0.1:0' }}\n{config}")));
+    }
+
+    /// The file's text as it is.
+    pub fn write_text(&self, text: &str) {
+        let beside = self.folder.path().join("serin.yaml.new");
+        std::fs::write(&beside, text).unwrap();
+        std::fs::rename(beside, self.folder.path().join("serin.yaml")).unwrap();
+    }
+
+    /// Sends the process a signal.
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_raw(self.pid() as i32).unwrap();
+        rustix::process::kill_process(pid, signal).unwrap();
+    }
+
+    /// Waits until it has ended by itself.
+    pub fn ends(&mut self) -> std::process::ExitStatus {
+        eventually("its end", || self.process.try_wait().unwrap())
     }
 
     pub fn pid(&self) -> u32 {

@@ -39,6 +39,7 @@ const TOP: &[&str] = &[
     "metrics",
     "limits",
     "workers",
+    "drain",
 ];
 
 pub(in crate::config) fn config(document: &Document) -> Result<Config, ConfigError> {
@@ -57,7 +58,7 @@ fn whole(root: &Node<'_>, document: &Document) -> Option<Config> {
     let (services, listeners, admin) = (service::services(&map), listeners(&map), admin::admin(&map));
     let (identity, flags) = (identity(map.get("identity")), flags(map.get("flags")));
     let (metrics, limits) = (metrics(map.get("metrics")), limits(map.get("limits")));
-    let workers = workers(map.get("workers"));
+    let (workers, drain) = (workers(map.get("workers")), drain(map.get("drain")));
     let health = or(map.get("health"), None, |node| {
         node.keys(&["address"])?.require("address", "where probes ask").and_then(|node| address(&node)).map(Some)
     });
@@ -75,6 +76,7 @@ fn whole(root: &Node<'_>, document: &Document) -> Option<Config> {
         metrics_namespace: metrics?,
         limits: limits?,
         workers: workers?,
+        drain: drain?,
     })
 }
 
@@ -287,6 +289,16 @@ fn limits(node: Option<Node<'_>>) -> Option<Limits> {
         header_timeout: header_timeout?,
         keep_alive: keep_alive?,
         connections: connections?,
+    })
+}
+
+fn drain(node: Option<Node<'_>>) -> Option<DrainTimes> {
+    let default = DrainTimes { delay: Duration::from_secs(5), timeout: Duration::from_secs(30) };
+    or(node, default, |node| {
+        let map = node.keys(&["delay", "timeout"])?;
+        let span = |key: &str, default| or(map.get(key), default, |node| node.span(Duration::ZERO..=DAY));
+        let (delay, timeout) = (span("delay", default.delay), span("timeout", default.timeout));
+        Some(DrainTimes { delay: delay?, timeout: timeout? })
     })
 }
 

@@ -1,0 +1,82 @@
+//! When a configuration file has changed: looked at, not asked of the system, as editors
+//! and ConfigMaps replace files and the links that lead to them.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// What tells one content from another without reading it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Look {
+    device: u64,
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+}
+
+impl Look {
+    /// Follows links; `None` while there is no such file.
+    fn at(file: &Path) -> Option<Self> {
+        let found = std::fs::metadata(file).ok()?;
+        let modified = (found.mtime(), found.mtime_nsec());
+        Some(Self { device: found.dev(), inode: found.ino(), size: found.size(), modified })
+    }
+}
+
+/// A file that is looked at again and again.
+#[derive(Debug)]
+pub struct Watch {
+    file: PathBuf,
+    /// As it was when it was last read.
+    read: Option<Look>,
+    last: Option<Look>,
+}
+
+impl Watch {
+    /// A file that has just been read.
+    pub fn new(file: &Path) -> Self {
+        let look = Look::at(file);
+        Self { file: file.to_owned(), read: look, last: look }
+    }
+
+    /// Whether it should be read again: it is another one than before, and is the same at
+    /// two looks, so that nobody reads half of it.
+    pub fn has_changed(&mut self) -> bool {
+        let now = Look::at(&self.file);
+        let settled = now.is_some() && now == self.last && now != self.read;
+        self.last = now;
+        if settled {
+            self.read = now;
+        }
+        settled
+    }
+
+    /// It is read for another reason.
+    pub fn was_read(&mut self) {
+        self.read = Look::at(&self.file);
+        self.last = self.read;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_is_seen_once_it_has_settled_and_only_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, link) = (folder.path().join("one"), folder.path().join("serin.yaml"));
+        std::fs::write(&file, "a").unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        let mut watch = Watch::new(&link);
+        assert!(!watch.has_changed());
+        std::fs::write(&file, "ab").unwrap();
+        assert_eq!([(); 3].map(|()| watch.has_changed()), [false, true, false]);
+        // As a ConfigMap does it: the link leads elsewhere.
+        let other = folder.path().join("two");
+        std::fs::write(&other, "ab").unwrap();
+        std::fs::remove_file(&link).unwrap();
+        assert!(!watch.has_changed(), "it is gone for a moment");
+        std::os::unix::fs::symlink(&other, &link).unwrap();
+        assert_eq!([(); 3].map(|()| watch.has_changed()), [false, true, false]);
+    }
+}
