@@ -30,6 +30,7 @@ pub mod control;
 pub mod decide;
 mod demo;
 pub mod drain;
+pub mod log;
 pub mod overrides;
 pub mod proxy;
 pub mod rollout;

@@ -17,8 +17,9 @@ use tokio::sync::oneshot;
 use crate::admin::{Admin, Gates, health_router, router};
 use crate::clock;
 use crate::config::{Config, DrainTimes};
-use crate::control::{Checkpoint, Control, ControlError, Controller, Setup};
+use crate::control::{Checkpoint, Control, ControlError, Controller, Setup, flag_warnings};
 use crate::drain::Drain;
+use crate::log;
 use crate::proxy::{CookieKey, Proxy, ProxyError, Shared, Workers};
 use crate::store::{DeployState, FlagFile, Folder, Loaded, StateFile, StoreError, Writer};
 use crate::telemetry::ProcessStats;
@@ -88,6 +89,7 @@ impl Server {
         let flags: Option<FlagFile> = good(folder.load(StateFile::Flags.name())?, &mut recovered);
         let deployments: Option<DeployState> = good(folder.load(StateFile::Deployments.name())?, &mut recovered);
         let checkpoint: Option<Checkpoint> = good(folder.load(StateFile::Checkpoint.name())?, &mut recovered);
+        flags.iter().flat_map(|flags| flag_warnings(&config, flags)).for_each(|text| tracing::warn!("{text}"));
         let writer = Writer::start(folder).map_err(StartError::Thread)?;
         let process = Arc::new(ProcessStats::default());
         let controller = Controller::new(Setup {
@@ -148,6 +150,9 @@ impl Server {
         self.control.ask(move |control| control.reconfigure(taken, variables)).await?;
         self.workers.change(&before.listeners, &config.listeners, new);
         self.gates.renew(&config.admin);
+        if config.log.level != before.log.level {
+            log::change(config.log.level);
+        }
         Ok(())
     }
 
@@ -204,8 +209,10 @@ fn keep_what_cannot_change(config: &mut Config, before: &Config) -> Vec<&'static
     keep("workers", config.workers != before.workers);
     keep("admin.address", config.admin.address != before.admin.address);
     keep("health.address", config.health != before.health);
+    keep("log.format", config.log.format != before.log.format);
     keep("state.directory", config.state_directory != before.state_directory);
     (config.workers, config.admin.address, config.health) = (before.workers, before.admin.address, before.health);
+    config.log.format = before.log.format;
     config.state_directory.clone_from(&before.state_directory);
     kept
 }

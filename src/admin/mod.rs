@@ -10,6 +10,7 @@ mod deployments;
 mod events;
 mod flags;
 mod health;
+mod log;
 mod openapi;
 mod operations;
 mod problem;

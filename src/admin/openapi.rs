@@ -120,6 +120,9 @@ fn schemas() -> Value {
     let maybe = |kind: &str| json!({ "type": [kind, "null"] });
     let texts = || json!({ "oneOf": [{ "type": "string" }, { "type": "array", "items": { "type": "string" } }] });
     json!({
+        "Log": object(&["level"], &json!({ "level": text() })),
+        "NewLog": { "type": "object", "required": ["level"], "additionalProperties": false,
+            "properties": { "level": { "enum": ["error", "warn", "info", "debug", "trace"] } } },
         "Problem": object(&["status", "code", "detail"], &json!({
             "title": text(), "status": count(), "code": text(), "detail": text(), "field": text() })),
         "Rule": object(&["type", "value"], &json!({

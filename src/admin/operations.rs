@@ -5,7 +5,7 @@ use axum::routing::{self, MethodRouter};
 
 use super::access::Access;
 use super::api::Admin;
-use super::{deployments, events, flags, health};
+use super::{deployments, events, flags, health, log};
 
 /// One call.
 pub(super) struct Operation {
@@ -126,6 +126,11 @@ pub(super) fn operations() -> Vec<Operation> {
         operation!("explain", GET, "/api/explain", Read, deployments::explain, Json("Explanation"),
             "Where a user is and which flags are on, each with its reason",
             query: &["url", "userId", "sessionId", "groupId"], refusals: &[404]),
+        operation!("getLog", GET, "/api/log", Read, log::level, Json("Log"), "The level of the log",
+            refusals: &[404]),
+        operation!("setLog", PUT, "/api/log", Write, log::set_level, Json("Log"),
+            "Another level, until the next start or another one in a changed configuration", body: Some("NewLog"),
+            refusals: &[404]),
         operation!(
             "listEvents",
             GET,

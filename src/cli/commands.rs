@@ -110,6 +110,13 @@ pub(super) enum Command {
         #[arg(long, default_value = "serin.yaml")]
         config: PathBuf,
     },
+    /// The JSON Schema of configurations, for editors
+    Schema,
+    /// The level of the running Serin's log; with a level it is changed
+    Log {
+        /// error, warn, info, debug or trace
+        level: Option<String>,
+    },
     /// A good and a bad rollout with sample apps, in one process
     Demo(DemoOptions),
     /// What each stage of a deployment can see at the measured or expected traffic

@@ -8,6 +8,7 @@ mod client;
 mod commands;
 mod deploy;
 mod flags;
+mod log;
 pub(crate) mod output;
 mod plan;
 mod rehearse;
@@ -89,6 +90,10 @@ fn run_command(cli: Cli) -> Result<ExitCode, CliError> {
     match command {
         Command::Run { config } => run::run(&config)?,
         Command::Check { config } => run::check(&config)?,
+        Command::Schema => {
+            output::line(&serde_json::to_string_pretty(&crate::config::schema()).unwrap_or_default());
+        }
+        Command::Log { level } => log::run(&api()?, level.as_deref())?,
         Command::Demo(options) => crate::demo::run(&options)?,
         Command::Version => output::line(&format!("serin {}", env!("CARGO_PKG_VERSION"))),
         Command::Completions { shell } => {

@@ -24,6 +24,11 @@ pub(super) fn answer(output: Output, value: &Value, words: impl FnOnce() -> Stri
     line(text.trim_end());
 }
 
+/// A text on standard error.
+pub(crate) fn error_text(text: &str) {
+    eprintln!("{text}");
+}
+
 /// An error with its causes on standard error.
 pub(crate) fn error(error: &dyn Error) {
     eprintln!("serin: {error}");

@@ -1,23 +1,24 @@
 //! `run` and `check`.
 
-use std::io::IsTerminal;
 use std::path::Path;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tracing_subscriber::EnvFilter;
-
 use super::CliError;
-use super::output::line;
-use crate::config::{self, DrainTimes, Watch};
+use super::output::{error_text, line};
+use crate::config::{self, Config, DrainTimes, Problem, Warnings, Watch};
+use crate::control::flag_warnings;
+use crate::log;
 use crate::server::Server;
+use crate::store::{FlagFile, StateFile};
 
 /// How often the file is looked at.
 const LOOK: Duration = Duration::from_millis(500);
 
 pub(super) fn run(file: &Path) -> Result<(), CliError> {
-    log_to_stderr();
     let config = config::load(file)?;
+    log::begin(config.log);
+    warn(&config);
     let server = Server::start(config)?;
     for address in server.addresses() {
         tracing::info!(%address, "listening");
@@ -31,22 +32,34 @@ pub(super) fn run(file: &Path) -> Result<(), CliError> {
 
 pub(super) fn check(file: &Path) -> Result<(), CliError> {
     let config = config::load(file)?;
+    if !config.warnings.is_empty() {
+        error_text(&Warnings { file: &config.file, problems: &config.warnings }.to_string());
+    }
+    let flag_file = config.state_directory.join(StateFile::Flags.name());
+    let flags = std::fs::read(&flag_file).ok().map(|bytes| serde_json::from_slice::<FlagFile>(&bytes));
+    match flags {
+        Some(Ok(flags)) => {
+            let flag_file = flag_file.display();
+            flag_warnings(&config, &flags).iter().for_each(|text| error_text(&format!("{flag_file}: warning: {text}")));
+        }
+        Some(Err(error)) => {
+            let detail = format!("{}: {error}", flag_file.display());
+            return Err(CliError::refused(detail));
+        }
+        None => {}
+    }
     let services = config.services.len();
     let word = if services == 1 { "service" } else { "services" };
     line(&format!("{}: fine, {services} {word}", file.display()));
     Ok(())
 }
 
-/// Errors and events; `SERIN_LOG=debug` says more.
-fn log_to_stderr() {
-    let filter = EnvFilter::try_from_env("SERIN_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let ansi = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(ansi)
-        .with_writer(std::io::stderr)
-        .with_target(false)
-        .init();
+/// What is strange about a configuration that is taken up.
+fn warn(config: &Config) {
+    for Problem { at, message, hint } in &config.warnings {
+        let hint = hint.as_deref().map(|hint| format!(" ({hint})")).unwrap_or_default();
+        tracing::warn!("{}:{}:{}: {message}{hint}", config.file.display(), at.line, at.column);
+    }
 }
 
 /// Serves until it is told to end: a changed file and SIGHUP bring another configuration,
@@ -93,6 +106,7 @@ async fn reload_from(server: &Server, file: &Path) -> bool {
             return false;
         }
     };
+    warn(&config);
     match server.reload(config).await {
         Ok(()) => {
             tracing::info!(file = %file.display(), "another configuration is in force");

@@ -8,6 +8,8 @@ use http::HeaderName;
 
 use super::cidr::Networks;
 use super::error_rule::StatusSet;
+use super::problem::Problem;
+use crate::decide::bucket::Share;
 use crate::decide::flags::{EnvironmentRules, FlagName, Rule};
 use crate::decide::guard::GuardPlan;
 use crate::decide::rollout::{Conduct, Stages, Steps, Strategy};
@@ -17,6 +19,8 @@ use crate::decide::rollout::{Conduct, Stages, Steps, Strategy};
 pub struct Config {
     /// The file it came from.
     pub file: PathBuf,
+    /// What works, but hardly as it is meant.
+    pub warnings: Vec<Problem>,
     /// What `environment` rules compare with.
     pub environment: String,
     /// The folder of the state files.
@@ -37,12 +41,96 @@ pub struct Config {
     pub flags: FlagSettings,
     /// The first word of the guide's metrics.
     pub metrics_namespace: String,
+    /// What Serin says of itself.
+    pub log: Log,
+    /// A line for every request; `None`: there are none.
+    pub access_log: Option<AccessLog>,
     /// Limits of the whole process.
     pub limits: Limits,
     /// Worker threads; `None`: one a core.
     pub workers: Option<usize>,
     /// How the process ends.
     pub drain: DrainTimes,
+}
+
+/// What Serin says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// How much.
+    pub level: LogLevel,
+    /// In which form; from the start on.
+    pub format: LogFormat,
+}
+
+/// How much is said; each says what those before it say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogLevel {
+    /// What needs a person.
+    Error,
+    /// What may soon.
+    Warn,
+    /// What happens to deployments and the process.
+    Info,
+    /// Single requests that went wrong.
+    Debug,
+    /// What libraries say.
+    Trace,
+}
+
+impl LogLevel {
+    /// Its name, in configuration and API.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+}
+
+/// The form of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// JSON lines.
+    Json,
+}
+
+/// A line for every request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccessLog {
+    /// Its form.
+    pub format: AccessLogFormat,
+    /// Where it goes.
+    pub to: AccessLogTarget,
+    /// The part of requests that is written.
+    pub sample: Share,
+}
+
+/// The form of the access log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AccessLogFormat {
+    /// JSON lines.
+    Json,
+    /// The common log format.
+    Common,
+    /// The combined log format, with the seconds until the head behind it.
+    Combined,
+}
+
+/// Where the access log goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AccessLogTarget {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+    /// A file, which is opened anew after it was moved.
+    File(PathBuf),
 }
 
 /// How the process ends.
@@ -213,7 +301,7 @@ pub struct Service {
 }
 
 /// A host of a service.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Host {
     /// `shop.example.com`
     Exact(String),
@@ -326,6 +414,15 @@ pub struct Retry {
     pub reset: bool,
 }
 
+/// Why something is tried once more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RetryCause {
+    /// No connection.
+    Connect,
+    /// Closed before the answer.
+    Reset,
+}
+
 /// Which canary errors stable answers in its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shield {
@@ -434,7 +531,18 @@ pub enum SaltKind {
 /// How flags reach the app.
 #[derive(Clone, Debug)]
 pub struct FlagSettings {
-    /// What their headers begin with.
+    /// The headers that tell it.
+    pub headers: FlagHeaders,
+    /// What variables begin with.
+    pub environment_prefix: String,
+    /// How `environment` rules are read.
+    pub environment_rules: EnvironmentRules,
+}
+
+/// The headers that tell the app which flags are on.
+#[derive(Clone, Debug)]
+pub struct FlagHeaders {
+    /// What they begin with.
     pub prefix: String,
     /// A header each, or one for all.
     pub style: HeaderStyle,
@@ -444,10 +552,6 @@ pub struct FlagSettings {
     pub max_count: usize,
     /// Their headers have no more bytes than this.
     pub max_bytes: usize,
-    /// What variables begin with.
-    pub environment_prefix: String,
-    /// How `environment` rules are read.
-    pub environment_rules: EnvironmentRules,
 }
 
 /// How flags are written to the app.

@@ -10,6 +10,7 @@ use saphyr_parser::{Event, Parser, Span};
 use serde_yaml::Value;
 
 use super::problem::{ConfigError, Position, Problem};
+use super::variables;
 
 /// Deeper than any configuration.
 const DEPTH_MAX: usize = 64;
@@ -18,6 +19,9 @@ pub(super) struct Document {
     pub(super) file: PathBuf,
     pub(super) root: Value,
     places: HashMap<String, Position>,
+    /// Values that variables of the environment are part of, as they are written: errors
+    /// show them so, as the variable may be a secret.
+    filled: HashMap<String, String>,
 }
 
 impl Document {
@@ -31,7 +35,21 @@ impl Document {
             let at = error.location().map(|l| Position { line: l.line(), column: l.column() });
             wrong(at.unwrap_or(Position { line: 1, column: 1 }), error.to_string())
         })?;
-        Ok(Self { file: file.to_path_buf(), root, places })
+        let mut document = Self { file: file.to_path_buf(), root, places, filled: HashMap::new() };
+        let mut root = std::mem::take(&mut document.root);
+        let problems = variables::fill(&mut root, &mut document.filled);
+        document.root = root;
+        if problems.is_empty() {
+            return Ok(document);
+        }
+        let problem = |(path, message): (String, String)| Problem { at: document.place(&path), message, hint: None };
+        let problems = problems.into_iter().map(problem).collect();
+        Err(ConfigError::Wrong { file: file.to_path_buf(), problems })
+    }
+
+    /// A value as it is written, where a variable is part of it.
+    pub(super) fn as_written(&self, path: &str) -> Option<&str> {
+        self.filled.get(path).map(String::as_str)
     }
 
     /// Where a path stands, or the nearest part around it that stands somewhere

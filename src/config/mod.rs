@@ -7,25 +7,31 @@
 
 mod checked;
 mod cidr;
+mod definition;
 mod document;
 mod error_rule;
+mod keys;
 mod node;
 mod parse;
 mod problem;
 mod scenario;
+mod schema;
+mod variables;
 mod watch;
 
 use std::path::Path;
 
 pub use checked::{
-    Admin, Anonymous, Balance, Config, Connections, DeployDefaults, DrainTimes, Ejection, Endpoint, ErrorRules, Expose,
-    FlagSettings, HeaderStyle, HealthCheck, Host, Identity, Ignore, Limits, Listener, Pool, PoolVersion, Retry,
-    SaltKind, Secret, Service, Shield, ShieldMethods, Source, SourceKind, Stick, Timeouts, Token, TokenRole,
+    AccessLog, AccessLogFormat, AccessLogTarget, Admin, Anonymous, Balance, Config, Connections, DeployDefaults,
+    DrainTimes, Ejection, Endpoint, ErrorRules, Expose, FlagHeaders, FlagSettings, HeaderStyle, HealthCheck, Host,
+    Identity, Ignore, Limits, Listener, Log, LogFormat, LogLevel, Pool, PoolVersion, Retry, RetryCause, SaltKind,
+    Secret, Service, Shield, ShieldMethods, Source, SourceKind, Stick, Timeouts, Token, TokenRole,
 };
 pub use cidr::{Cidr, Networks};
 pub use error_rule::StatusSet;
-pub use problem::{ConfigError, Problem};
+pub use problem::{ConfigError, Position, Problem, Warnings};
 pub use scenario::{Answers, Crowd, Scenario, Series};
+pub use schema::schema;
 pub use watch::Watch;
 
 /// Reads and checks a file.

@@ -35,7 +35,7 @@ pub enum ConfigError {
         source: std::io::Error,
     },
     /// The file is wrong.
-    #[error("{}", Listing(.file, .problems))]
+    #[error("{}", Listing(.file, .problems, ""))]
     Wrong {
         /// Which one.
         file: PathBuf,
@@ -44,14 +44,28 @@ pub enum ConfigError {
     },
 }
 
-struct Listing<'a>(&'a PathBuf, &'a Vec<Problem>);
+/// What works, but hardly as it is meant, for people.
+pub struct Warnings<'a> {
+    /// The file.
+    pub file: &'a PathBuf,
+    /// What was found.
+    pub problems: &'a Vec<Problem>,
+}
+
+impl fmt::Display for Warnings<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Listing(self.file, self.problems, "warning: ").fmt(f)
+    }
+}
+
+struct Listing<'a>(&'a PathBuf, &'a Vec<Problem>, &'static str);
 
 impl fmt::Display for Listing<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, problem) in self.1.iter().enumerate() {
             let line_break = if index == 0 { "" } else { "\n" };
             let Problem { at, message, hint } = problem;
-            write!(f, "{line_break}{}:{}:{}: {message}", self.0.display(), at.line, at.column)?;
+            write!(f, "{line_break}{}:{}:{}: {}{message}", self.0.display(), at.line, at.column, self.2)?;
             if let Some(hint) = hint {
                 write!(f, "\n  hint: {hint}")?;
             }

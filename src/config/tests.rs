@@ -2,8 +2,10 @@
 
 use std::path::Path;
 
+use super::definition::{Kind, Presence, Section};
 use super::*;
-use crate::decide::rollout::Stages;
+use crate::decide::guard::GuardPlan;
+use crate::decide::rollout::{Conduct, Stages, Steps};
 
 fn read(text: &str) -> Result<Config, ConfigError> {
     from_text(text, Path::new("serin.yaml"))
@@ -23,6 +25,42 @@ fn three_lines_are_a_full_configuration() {
     assert_eq!(service.deploy.stages, Stages::of_the_guide());
     assert_eq!(config.state_directory, Path::new("config/observability"));
     assert_eq!(config.admin.address.to_string(), "127.0.0.1:9900");
+}
+
+#[test]
+fn the_defaults_of_a_deployment_are_those_of_the_core() {
+    let config = read("listen: 0.0.0.0:8080\nstable: http://127.0.0.1:3000").unwrap();
+    let deploy = &config.services[0].deploy;
+    assert_eq!(deploy.guard, GuardPlan::default());
+    assert_eq!(deploy.conduct, Conduct::default());
+    assert_eq!(deploy.steps, Steps::default());
+}
+
+/// Reading them all is what every test here does; that each is YAML of its key's kind is not.
+#[test]
+fn every_default_is_what_the_schema_allows() {
+    fn look(section: &'static Section, looked: &mut usize) {
+        for key in section.keys {
+            *looked += 1;
+            if let Presence::Default(text) = key.presence {
+                assert!(serde_yaml::from_str::<serde_yaml::Value>(text).is_ok_and(|value| !value.is_null()), "{text}");
+            }
+            assert!(!key.about.is_empty() && !key.about.ends_with('.'), "{}", key.name);
+            inner(&key.kind, looked);
+        }
+    }
+    fn inner(kind: &'static Kind, looked: &mut usize) {
+        match kind {
+            Kind::Section(section) => look(section, looked),
+            Kind::Names(kind) | Kind::List(kind) | Kind::OneOrMany(kind) => inner(kind, looked),
+            Kind::Either(kinds) => kinds.iter().for_each(|kind| inner(kind, looked)),
+            _ => {}
+        }
+    }
+    let mut looked = 0;
+    look(&keys::TOP, &mut looked);
+    look(&keys::SCENARIO, &mut looked);
+    assert!(looked > 130, "{looked}");
 }
 
 #[test]

@@ -200,7 +200,7 @@ impl Controller {
         if let Some(twin) = self.flags.flags.keys().find(twin) {
             return too_much("sameHeader", format!("`{}` and `{twin}` would be the same header", written.name));
         }
-        let settings = &self.config.flags;
+        let settings = &self.config.flags.headers;
         let one_more = Some(&written.name).filter(|name| new && self.is_exposed(name));
         let exposed: Vec<&FlagName> = self.exposed_names().chain(one_more).collect();
         let bytes: usize = exposed.iter().map(|name| settings.prefix.len() + name.as_str().len() + "false".len()).sum();
@@ -221,7 +221,7 @@ impl Controller {
     }
 
     fn is_exposed(&self, name: &FlagName) -> bool {
-        match &self.config.flags.expose {
+        match &self.config.flags.headers.expose {
             Expose::All => true,
             Expose::Names(names) => names.contains(name),
         }

@@ -22,6 +22,7 @@ mod rehearsal;
 mod run;
 mod service;
 mod versions;
+mod warnings;
 
 use std::sync::Arc;
 
@@ -37,6 +38,7 @@ pub use flags::{EvaluationContext, FlagEvaluation, FlagOrder, FlagPatch};
 pub use outlook::{RolloutOutlook, StageOutlook, rollout_outlook};
 pub use rehearsal::{RehearsalOverview, RehearsalRequest};
 pub use service::ServiceOverview;
+pub use warnings::flag_warnings;
 
 use crate::snapshot::Snapshot;
 use run::Command;

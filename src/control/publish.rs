@@ -72,7 +72,7 @@ fn role(service: &mut ServiceControl, track: Track, pool: usize, version: Option
 }
 
 fn flags(controller: &mut Controller) -> FlagSet {
-    let settings = &controller.config.flags;
+    let settings = &controller.config.flags.headers;
     let mut exposed = Vec::new();
     for name in controller.exposed_names() {
         if exposed.len() == settings.max_count {

@@ -119,7 +119,7 @@ impl<'a> Added<'a> {
             if let Some(counters) = &snapshot.flags.counters {
                 counters.count(self.client.worker.index, index, on);
             }
-            match snapshot.config.flags.style {
+            match snapshot.config.flags.headers.style {
                 HeaderStyle::Each => fields.add(&exposed.header, if on { &TRUE } else { &FALSE }),
                 HeaderStyle::List if on => {
                     let comma = if enabled.is_empty() { "" } else { ", " };
@@ -129,7 +129,7 @@ impl<'a> Added<'a> {
                 HeaderStyle::List => {}
             }
         }
-        if snapshot.config.flags.style == HeaderStyle::List
+        if snapshot.config.flags.headers.style == HeaderStyle::List
             && let Ok(value) = HeaderValue::try_from(enabled)
         {
             fields.add(&FEATURE_FLAGS, &value);

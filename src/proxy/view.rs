@@ -57,7 +57,7 @@ impl View {
             |state: &Arc<ServiceState>| Rc::new(ServiceView::new(Arc::clone(state), worker, before, servers, stats));
         Self {
             services: snapshot.services.iter().map(service).collect(),
-            protected: Rc::new(Protected::new(&snapshot.config.flags.prefix)),
+            protected: Rc::new(Protected::new(&snapshot.config.flags.headers.prefix)),
             snapshot,
         }
     }

@@ -1,29 +1,25 @@
 //! `admin`: address, tokens; and secrets, which stand in variables.
 
-use std::net::SocketAddr;
-
-use super::{address, all, or};
-use crate::config::checked::{Admin, Secret, Token, TokenRole};
-use crate::config::node::{Map, Node};
+use super::{address, all};
+use crate::config::checked::{Admin, Secret, Token};
+use crate::config::keys;
+use crate::config::node::Node;
 
 /// Shorter ones are guessed.
 const SECRET_BYTES_MIN: usize = 16;
 
-pub(super) fn admin(map: &Map<'_>) -> Option<Admin> {
-    let default = SocketAddr::from(([127, 0, 0, 1], 9900));
-    let Some(node) = map.get("admin") else {
-        return Some(Admin { address: default, hosts: Vec::new(), tokens: Vec::new() });
-    };
-    let map = node.keys(&["address", "hosts", "tokens", "plaintext"])?;
-    let address = or(map.get("address"), default, address);
-    let hosts = or(map.get("hosts"), Vec::new(), |node| all(node.list()?.iter().map(Node::text)));
-    let tokens = or(map.get("tokens"), Vec::new(), |node| all(node.list()?.iter().map(token)));
-    let plaintext = or(map.get("plaintext"), false, Node::boolean);
+pub(super) fn admin(node: &Node<'_>) -> Option<Admin> {
+    let map = node.map()?;
+    let address = map.read("address", address);
+    let hosts = map.read("hosts", |node| all(node.list()?.iter().map(Node::text)));
+    let tokens = map.read("tokens", |node| all(node.list()?.iter().map(token)));
+    let plaintext = map.read("plaintext", Node::boolean);
     let (address, tokens, plaintext) = (address?, tokens?, plaintext?);
     if !address.ip().is_loopback() {
-        let place = map.get("address").unwrap_or_else(|| node.clone());
+        let place = map.given("address").unwrap_or_else(|| node.clone());
         if tokens.is_empty() {
-            place.wrong("beyond loopback the admin API needs `tokens`".to_owned(), None);
+            let hint = "admin.tokens: [ { name: ci, env: SERIN_ADMIN_TOKEN, role: write } ]".to_owned();
+            place.wrong("beyond loopback the admin API needs `tokens`".to_owned(), Some(hint));
         }
         if !plaintext {
             let hint = "`plaintext: true` says that the network between is yours".to_owned();
@@ -39,11 +35,9 @@ pub(super) fn admin(map: &Map<'_>) -> Option<Admin> {
 }
 
 fn token(node: &Node<'_>) -> Option<Token> {
-    let map = node.keys(&["name", "env", "role"])?;
-    let roles = [("write", TokenRole::Write), ("read", TokenRole::Read), ("record", TokenRole::Record)];
-    let name = map.require("name", "the name in the audit line").and_then(|node| node.text());
-    let secret = map.require("env", "the variable that holds the token").and_then(|node| variable(&node));
-    let role = map.require("role", "write, read or record").and_then(|node| node.word(&roles));
+    let map = node.map()?;
+    let (name, secret) = (map.read("name", Node::text), map.read("env", variable));
+    let role = map.read("role", |node| node.word(&keys::ROLES));
     Some(Token { name: name?, secret: secret?, role: role? })
 }
 
@@ -62,5 +56,5 @@ fn variable(node: &Node<'_>) -> Option<Secret> {
 }
 
 pub(super) fn secret(node: &Node<'_>) -> Option<Secret> {
-    node.keys(&["env"])?.require("env", "the variable that holds the secret").and_then(|node| variable(&node))
+    node.map()?.read("env", variable)
 }

@@ -5,79 +5,66 @@ mod deploy;
 pub(super) mod scenario;
 mod service;
 mod upstream;
+mod warnings;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use http::HeaderName;
 
 use crate::config::checked::*;
 use crate::config::cidr::{Cidr, Networks};
+use crate::config::definition::Kind;
 use crate::config::document::Document;
+use crate::config::keys;
 use crate::config::node::{Map, Node, Problems};
 use crate::config::problem::ConfigError;
-use crate::decide::flags::{EnvironmentRules, FlagName};
+use crate::decide::flags::FlagName;
 
-const STATE_DIRECTORY: &str = "config/observability";
-const DAY: Duration = Duration::from_secs(86_400);
-const YEAR: Duration = Duration::from_secs(365 * 86_400);
-const MILLISECOND: Duration = Duration::from_millis(1);
-
-const TOP: &[&str] = &[
-    "listen",
-    "stable",
-    "canary",
-    "environment",
-    "state",
-    "listeners",
-    "admin",
-    "health",
-    "identity",
-    "services",
-    "flags",
-    "metrics",
-    "limits",
-    "workers",
-    "drain",
-];
+static TOP: Kind = Kind::Section(&keys::TOP);
 
 pub(in crate::config) fn config(document: &Document) -> Result<Config, ConfigError> {
     let problems = Problems::default();
-    let parsed = whole(&Node::root(document, &problems), document);
-    let problems = problems.into_sorted();
+    let parsed = whole(&Node::root(document, &problems, &TOP), document);
+    let (wrong, strange) = problems.into_sorted();
     match parsed {
-        Some(config) if problems.is_empty() => Ok(config),
-        _ => Err(ConfigError::Wrong { file: document.file.clone(), problems }),
+        Some(config) if wrong.is_empty() => Ok(Config { warnings: strange, ..config }),
+        _ => Err(ConfigError::Wrong { file: document.file.clone(), problems: wrong }),
     }
 }
 
 fn whole(root: &Node<'_>, document: &Document) -> Option<Config> {
-    let map = root.keys(TOP)?;
+    let map = root.map()?;
     // All are read before the first missing one ends it: one run finds all that is wrong.
-    let (services, listeners, admin) = (service::services(&map), listeners(&map), admin::admin(&map));
-    let (identity, flags) = (identity(map.get("identity")), flags(map.get("flags")));
-    let (metrics, limits) = (metrics(map.get("metrics")), limits(map.get("limits")));
-    let (workers, drain) = (workers(map.get("workers")), drain(map.get("drain")));
-    let health = or(map.get("health"), None, |node| {
-        node.keys(&["address"])?.require("address", "where probes ask").and_then(|node| address(&node)).map(Some)
-    });
-    Some(Config {
+    let (services, listeners, admin) = (service::services(&map), listeners(&map), map.read("admin", admin::admin));
+    let (identity, flags) = (map.read("identity", identity), map.read("flags", flags));
+    let (metrics, limits) = (map.read("metrics", metrics), map.read("limits", limits));
+    let (log, access_log) = (map.read("log", log), map.maybe("accessLog", access_log));
+    let (workers, drain) = (map.read("workers", workers), map.read("drain", drain));
+    let health = map.maybe("health", |node| node.map()?.read("address", address));
+    let state = map.read("state", |node| node.map()?.read("directory", Node::text));
+    let environment = map.maybe("environment", Node::text);
+    let config = Config {
         file: document.file.clone(),
-        environment: environment(&map),
-        state_directory: state(&map),
+        warnings: Vec::new(),
+        environment: environment?.or_else(|| std::env::var("SERIN_ENVIRONMENT").ok()).unwrap_or("production".into()),
+        state_directory: PathBuf::from(state?),
         listeners: listeners?,
         admin: admin?,
         health: health?,
         identity: identity?,
-        three_lines: map.get("services").is_none(),
+        three_lines: map.given("services").is_none(),
         services: services?,
         flags: flags?,
         metrics_namespace: metrics?,
+        log: log?,
+        access_log: access_log?,
         limits: limits?,
         workers: workers?,
         drain: drain?,
-    })
+    };
+    warnings::of(&map, &config);
+    Some(config)
 }
 
 /// All values, read to the last one even where an earlier one is wrong.
@@ -86,31 +73,20 @@ fn all<T>(values: impl Iterator<Item = Option<T>>) -> Option<Vec<T>> {
     values.into_iter().collect()
 }
 
-/// The value of a key, or a default; `None` only after a problem was noted.
-fn or<'a, T>(node: Option<Node<'a>>, default: T, read: impl FnOnce(&Node<'a>) -> Option<T>) -> Option<T> {
-    match node {
-        Some(node) => read(&node),
-        None => Some(default),
-    }
-}
-
-fn environment(map: &Map<'_>) -> String {
-    let configured = map.get("environment").and_then(|node| node.text());
-    configured.or_else(|| std::env::var("SERIN_ENVIRONMENT").ok()).unwrap_or_else(|| "production".to_owned())
-}
-
-fn state(map: &Map<'_>) -> PathBuf {
-    let directory = map.get("state").and_then(|node| node.keys(&["directory"])?.get("directory")?.text());
-    directory.map_or_else(|| PathBuf::from(STATE_DIRECTORY), PathBuf::from)
-}
-
 fn listeners(map: &Map<'_>) -> Option<Vec<Listener>> {
-    match (map.get("listen"), map.get("listeners")) {
+    match (map.given("listen"), map.given("listeners")) {
         (Some(listen), None) => Some(vec![Listener { address: address(&listen)?, trusted: Networks::default() }]),
         (None, Some(list)) => {
-            let listeners = all(list.list()?.iter().map(listener))?;
+            let entries = list.list()?;
+            let listeners = all(entries.iter().map(listener))?;
             if listeners.is_empty() {
                 return list.expected("one listener at least is expected here");
+            }
+            for (index, listener) in listeners.iter().enumerate() {
+                let same = |other: &Listener| other.address == listener.address && other.address.port() != 0;
+                if listeners[..index].iter().any(same) {
+                    entries[index].wrong(format!("{} is listened on already", listener.address), None);
+                }
             }
             Some(listeners)
         }
@@ -127,11 +103,11 @@ fn listeners(map: &Map<'_>) -> Option<Vec<Listener>> {
 }
 
 fn listener(node: &Node<'_>) -> Option<Listener> {
-    let map = node.keys(&["address", "trustedProxies"])?;
-    let trusted = or(map.get("trustedProxies"), Vec::new(), |node| {
+    let map = node.map()?;
+    let trusted = map.read("trustedProxies", |node| {
         all(node.list()?.iter().map(|entry| entry.checked(entry.text()?.as_str(), str::parse::<Cidr>)))
     });
-    let address = map.require("address", "where clients connect").and_then(|node| address(&node));
+    let address = map.read("address", address);
     Some(Listener { address: address?, trusted: Networks(trusted?) })
 }
 
@@ -143,37 +119,25 @@ fn address(node: &Node<'_>) -> Option<SocketAddr> {
     }
 }
 
-fn identity(node: Option<Node<'_>>) -> Option<Identity> {
-    let default = Identity {
-        user: vec![Source { kind: SourceKind::Header(HeaderName::from_static("x-user-id")), trust: false }],
-        session: vec![Source { kind: SourceKind::Cookie("session_id".into()), trust: false }],
-        group: vec![Source { kind: SourceKind::Header(HeaderName::from_static("x-user-group")), trust: false }],
-        anonymous: Anonymous::Cookie,
-        stick: Stick::Identity,
-    };
-    let Some(node) = node else { return Some(default) };
-    let map = node.keys(&["user", "session", "group", "anonymous", "stick"])?;
-    let anonymous = [("cookie", Anonymous::Cookie), ("ip", Anonymous::Ip), ("stable", Anonymous::Stable)];
-    let stick = [("identity", Stick::Identity), ("browser", Stick::Browser)];
-    let (user, session) = (sources(map.get("user"), default.user), sources(map.get("session"), default.session));
-    let group = sources(map.get("group"), default.group);
-    let anonymous = or(map.get("anonymous"), default.anonymous, |node| node.word(&anonymous));
-    let stick = or(map.get("stick"), default.stick, |node| node.word(&stick));
+fn identity(node: &Node<'_>) -> Option<Identity> {
+    let map = node.map()?;
+    let sources = |node: &Node<'_>| all(node.list()?.iter().map(source));
+    let (user, session) = (map.read("user", sources), map.read("session", sources));
+    let group = map.read("group", sources);
+    let anonymous = map.read("anonymous", |node| node.word(&keys::ANONYMOUS));
+    let stick = map.read("stick", |node| node.word(&keys::STICK));
     Some(Identity { user: user?, session: session?, group: group?, anonymous: anonymous?, stick: stick? })
 }
 
-fn sources(node: Option<Node<'_>>, default: Vec<Source>) -> Option<Vec<Source>> {
-    or(node, default, |node| all(node.list()?.iter().map(source)))
-}
-
 fn source(node: &Node<'_>) -> Option<Source> {
-    let map = node.keys(&["header", "cookie", "trust"])?;
-    let kind = match (map.get("header"), map.get("cookie")) {
+    let map = node.map()?;
+    let trust = map.read("trust", Node::boolean);
+    let kind = match (map.given("header"), map.given("cookie")) {
         (Some(header), None) => SourceKind::Header(header_name(&header)?),
         (None, Some(cookie)) => SourceKind::Cookie(cookie.text()?),
         _ => return node.expected("a source is one of `header: name` and `cookie: name`"),
     };
-    Some(Source { kind, trust: or(map.get("trust"), false, Node::boolean)? })
+    Some(Source { kind, trust: trust? })
 }
 
 fn header_name(node: &Node<'_>) -> Option<HeaderName> {
@@ -184,37 +148,28 @@ fn header_name(node: &Node<'_>) -> Option<HeaderName> {
     }
 }
 
-fn flags(node: Option<Node<'_>>) -> Option<FlagSettings> {
-    let default = FlagSettings {
-        prefix: "x-feature-".to_owned(),
-        style: HeaderStyle::Each,
-        expose: Expose::All,
-        max_count: 50,
-        max_bytes: 4096,
-        environment_prefix: "FEATURE_FLAG_".to_owned(),
-        environment_rules: EnvironmentRules::Restrict,
-    };
-    let Some(node) = node else { return Some(default) };
-    let map = node.keys(&["headers", "environmentPrefix", "environmentRules"])?;
-    let readings = [("restrict", EnvironmentRules::Restrict), ("match", EnvironmentRules::Match)];
-    let environment_prefix = or(map.get("environmentPrefix"), default.environment_prefix.clone(), Node::text);
-    let environment_rules = or(map.get("environmentRules"), default.environment_rules, |node| node.word(&readings));
-    let headers = or(map.get("headers"), default, flag_headers);
-    Some(FlagSettings { environment_prefix: environment_prefix?, environment_rules: environment_rules?, ..headers? })
+fn flags(node: &Node<'_>) -> Option<FlagSettings> {
+    let map = node.map()?;
+    let environment_prefix = map.read("environmentPrefix", Node::text);
+    let environment_rules = map.read("environmentRules", |node| node.word(&keys::READINGS));
+    let headers = map.read("headers", flag_headers);
+    Some(FlagSettings {
+        environment_prefix: environment_prefix?,
+        environment_rules: environment_rules?,
+        headers: headers?,
+    })
 }
 
-fn flag_headers(node: &Node<'_>) -> Option<FlagSettings> {
-    let default = flags(None)?;
-    let map = node.keys(&["prefix", "style", "expose", "maxCount", "maxBytes"])?;
-    let styles = [("each", HeaderStyle::Each), ("list", HeaderStyle::List)];
-    let prefix = or(map.get("prefix"), default.prefix, |node| {
+fn flag_headers(node: &Node<'_>) -> Option<FlagHeaders> {
+    let map = node.map()?;
+    let prefix = map.read("prefix", |node| {
         let text = node.text()?.to_ascii_lowercase();
         // A prefix protects itself by its first bytes, so it cannot be a common word.
         let dashed = text.len() >= 3 && text.ends_with('-') && HeaderName::from_bytes(text.as_bytes()).is_ok();
         if dashed { Some(text) } else { node.expected("a prefix is the start of a header name and ends with `-`") }
     });
-    let style = or(map.get("style"), default.style, |node| node.word(&styles));
-    let expose = or(map.get("expose"), default.expose, |node| {
+    let style = map.read("style", |node| node.word(&keys::STYLES));
+    let expose = map.read("expose", |node| {
         if let [only] = node.one_or_list().as_slice()
             && only.text().as_deref() == Some("all")
         {
@@ -223,25 +178,18 @@ fn flag_headers(node: &Node<'_>) -> Option<FlagSettings> {
         let name = |entry: &Node<'_>| entry.checked(entry.text()?.as_str(), FlagName::new);
         all(node.list()?.iter().map(name)).map(Expose::Names)
     });
-    let max_count = or(map.get("maxCount"), default.max_count, |node| node.number(0..=1_000).map(|n| n as usize));
-    let max_bytes = or(map.get("maxBytes"), default.max_bytes, |node| node.size(0..=65_536).map(|n| n as usize));
-    Some(FlagSettings {
+    let (max_count, max_bytes) = (map.read("maxCount", Node::number), map.read("maxBytes", Node::size));
+    Some(FlagHeaders {
         prefix: prefix?,
         style: style?,
         expose: expose?,
         max_count: max_count?,
         max_bytes: max_bytes?,
-        ..flags(None)?
     })
 }
 
-fn metrics(node: Option<Node<'_>>) -> Option<String> {
-    let default = "togetheros".to_owned();
-    let node = match node {
-        Some(node) => node.keys(&["namespace"])?.get("namespace"),
-        None => None,
-    };
-    or(node, default, |node| {
+fn metrics(node: &Node<'_>) -> Option<String> {
+    node.map()?.read("namespace", |node| {
         let text = node.text()?;
         let first = text.bytes().next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_');
         let rest = text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
@@ -253,34 +201,32 @@ fn metrics(node: Option<Node<'_>>) -> Option<String> {
     })
 }
 
-fn limits(node: Option<Node<'_>>) -> Option<Limits> {
-    let default = Limits {
-        header_bytes: 64 << 10,
-        headers: 100,
-        uri_bytes: 8 << 10,
-        body_bytes: None,
-        header_timeout: Duration::from_secs(10),
-        keep_alive: Duration::from_secs(75),
-        connections: 20_000,
-    };
-    let Some(node) = node else { return Some(default) };
-    let known = ["headerBytes", "headers", "uriBytes", "bodyBytes", "headerTimeout", "keepAlive", "connections"];
-    let map = node.keys(&known)?;
-    let size = |key: &str, default: usize, range: std::ops::RangeInclusive<u64>| {
-        or(map.get(key), default, |node| node.size(range).map(|n| n as usize))
-    };
-    let span = |key: &str, default: Duration| or(map.get(key), default, |node| node.span(MILLISECOND..=DAY));
-    // The parser's own buffer is at least 8 KiB, its target at most 65,534 bytes.
-    let header_bytes = size("headerBytes", default.header_bytes, 1_024..=1 << 20);
-    let uri_bytes = size("uriBytes", default.uri_bytes, 16..=65_534);
-    let body_bytes = or(map.get("bodyBytes"), default.body_bytes, |node| {
-        node.size(0..=u64::MAX).map(|bytes| (bytes > 0).then_some(bytes))
+fn log(node: &Node<'_>) -> Option<Log> {
+    let map = node.map()?;
+    let (level, format) =
+        (map.read("level", |node| node.word(&keys::LEVELS)), map.read("format", |node| node.word(&keys::LOG_FORMATS)));
+    Some(Log { level: level?, format: format? })
+}
+
+fn access_log(node: &Node<'_>) -> Option<AccessLog> {
+    let map = node.map()?;
+    let format = map.read("format", |node| node.word(&keys::ACCESS_LOG_FORMATS));
+    let to = map.read("to", |node| match node.text()?.as_str() {
+        "stdout" => Some(AccessLogTarget::Stdout),
+        "stderr" => Some(AccessLogTarget::Stderr),
+        file if file.contains('/') => Some(AccessLogTarget::File(PathBuf::from(file))),
+        _ => node.expected("stdout, stderr or a file is expected here; a file has a `/`, as in ./access.log"),
     });
-    let headers = or(map.get("headers"), default.headers, |node| node.number(1..=10_000).map(|n| n as usize));
-    let connections =
-        or(map.get("connections"), default.connections, |node| node.number(1..=10_000_000).map(|n| n as usize));
-    let (header_timeout, keep_alive) =
-        (span("headerTimeout", default.header_timeout), span("keepAlive", default.keep_alive));
+    let sample = map.read("sample", Node::percentage);
+    Some(AccessLog { format: format?, to: to?, sample: sample? })
+}
+
+fn limits(node: &Node<'_>) -> Option<Limits> {
+    let map = node.map()?;
+    let (header_bytes, headers) = (map.read("headerBytes", Node::size), map.read("headers", Node::number));
+    let (uri_bytes, connections) = (map.read("uriBytes", Node::size), map.read("connections", Node::number));
+    let body_bytes = map.read("bodyBytes", |node| node.size().map(|bytes: u64| (bytes > 0).then_some(bytes)));
+    let (header_timeout, keep_alive) = (map.read("headerTimeout", Node::span), map.read("keepAlive", Node::span));
     Some(Limits {
         header_bytes: header_bytes?,
         headers: headers?,
@@ -292,19 +238,12 @@ fn limits(node: Option<Node<'_>>) -> Option<Limits> {
     })
 }
 
-fn drain(node: Option<Node<'_>>) -> Option<DrainTimes> {
-    let default = DrainTimes { delay: Duration::from_secs(5), timeout: Duration::from_secs(30) };
-    or(node, default, |node| {
-        let map = node.keys(&["delay", "timeout"])?;
-        let span = |key: &str, default| or(map.get(key), default, |node| node.span(Duration::ZERO..=DAY));
-        let (delay, timeout) = (span("delay", default.delay), span("timeout", default.timeout));
-        Some(DrainTimes { delay: delay?, timeout: timeout? })
-    })
+fn drain(node: &Node<'_>) -> Option<DrainTimes> {
+    let map = node.map()?;
+    let (delay, timeout) = (map.read("delay", Node::span), map.read("timeout", Node::span));
+    Some(DrainTimes { delay: delay?, timeout: timeout? })
 }
 
-fn workers(node: Option<Node<'_>>) -> Option<Option<usize>> {
-    or(node, None, |node| match node.text().as_deref() {
-        Some("auto") => Some(None),
-        _ => node.number(1..=1_024).map(|n| Some(n as usize)),
-    })
+fn workers(node: &Node<'_>) -> Option<Option<usize>> {
+    if node.is_word("auto") { Some(None) } else { node.number().map(Some) }
 }

@@ -1,10 +1,10 @@
 //! Scenarios for `serin simulate`: what happens to a made-up service.
 
-use std::time::Duration;
-
+use super::all;
 use super::deploy::deploy;
-use super::{MILLISECOND, YEAR, all, or};
+use crate::config::definition::Kind;
 use crate::config::document::Document;
+use crate::config::keys;
 use crate::config::node::{Map, Node, Problems};
 use crate::config::problem::ConfigError;
 use crate::config::scenario::{Answers, Crowd, Scenario, Series};
@@ -13,26 +13,43 @@ use crate::decide::guard::Rate;
 /// Slower than half of the answers is the 95th percentile by this, unless told otherwise.
 const SPREAD: f64 = 2.5;
 
+static TOP: Kind = Kind::Section(&keys::SCENARIO);
+
 pub(in crate::config) fn scenario(document: &Document) -> Result<Scenario, ConfigError> {
     let problems = Problems::default();
-    let parsed = whole(&Node::root(document, &problems));
-    let problems = problems.into_sorted();
+    let parsed = whole(&Node::root(document, &problems, &TOP));
+    let (wrong, _) = problems.into_sorted();
     match parsed {
-        Some(scenario) if problems.is_empty() => Ok(scenario),
-        _ => Err(ConfigError::Wrong { file: document.file.clone(), problems }),
+        Some(scenario) if wrong.is_empty() => Ok(scenario),
+        _ => Err(ConfigError::Wrong { file: document.file.clone(), problems: wrong }),
     }
 }
 
 fn whole(root: &Node<'_>) -> Option<Scenario> {
-    let map = root.keys(&["seed", "duration", "users", "requestsPerSecond", "stable", "canary", "deploy"])?;
-    let seed = or(map.get("seed"), 1, |node| node.number(0..=u64::MAX));
-    let duration = or(map.get("duration"), Duration::from_secs(3_600), |node| node.span(MILLISECOND..=YEAR));
-    let users = or(map.get("users"), Crowd { count: 10_000, heavy_tailed: false, culprits: 0.0 }, crowd);
-    let rate = map
-        .require("requestsPerSecond", "how many come, for example 1000")
-        .and_then(|node| series(&node, rate, |map| map.require("value", "how many come").and_then(|n| rate(&n))));
-    let track = |key| map.require(key, "how it answers").and_then(|node| series(&node, answers_of, answers));
-    let (stable, canary, deploy) = (track("stable"), track("canary"), deploy(map.get("deploy")));
+    let map = root.map()?;
+    let (seed, duration) = (map.read("seed", Node::number), map.read("duration", Node::span));
+    let users = map.read("users", crowd);
+    let rate = map.read("requestsPerSecond", |node| {
+        series(node, Node::decimal, |node| {
+            let map = node.map()?;
+            let (at, rate) = (map.read("at", Node::span), map.read("value", Node::decimal));
+            Some((at?, rate?))
+        })
+    });
+    let track = |key| {
+        map.read(key, |node| {
+            series(
+                node,
+                |node| answers(&node.map()?),
+                |node| {
+                    let map = node.map()?;
+                    let (at, answers) = (map.read("at", Node::span), answers(&map));
+                    Some((at?, answers?))
+                },
+            )
+        })
+    };
+    let (stable, canary, deploy) = (track("stable"), track("canary"), map.read("deploy", deploy));
     Some(Scenario {
         seed: seed?,
         duration: duration?,
@@ -45,37 +62,25 @@ fn whole(root: &Node<'_>) -> Option<Scenario> {
 }
 
 fn crowd(node: &Node<'_>) -> Option<Crowd> {
-    let count = |node: &Node<'_>| node.number(1..=10_000_000).map(|n| n as usize);
     if !node.is_map() {
-        return Some(Crowd { count: count(node)?, heavy_tailed: false, culprits: 0.0 });
+        return Some(Crowd { count: node.number()?, heavy_tailed: false, culprits: 0.0 });
     }
-    let map = node.keys(&["count", "activity", "culprits"])?;
-    let count = map.require("count", "how many there are").and_then(|node| count(&node));
-    let activity = [("equal", false), ("heavyTailed", true)];
-    let heavy_tailed = or(map.get("activity"), false, |node| node.word(&activity));
-    let culprits = or(map.get("culprits"), 0.0, |node| node.rate().map(Rate::get));
+    let map = node.map()?;
+    let count = map.read("count", Node::number);
+    let heavy_tailed = map.read("activity", |node| node.word(&keys::ACTIVITY));
+    let culprits = map.read("culprits", |node| node.rate().map(Rate::get));
     Some(Crowd { count: count?, heavy_tailed: heavy_tailed?, culprits: culprits? })
 }
 
-fn rate(node: &Node<'_>) -> Option<f64> {
-    let rate = node.float()?;
-    if rate > 0.0 && rate <= 1e6 { Some(rate) } else { node.expected("a rate is above 0 and at most 1,000,000") }
-}
-
 /// One value for all the time, or a list of values, each with the time `at` which it begins.
-fn series<T>(
-    node: &Node<'_>,
-    one: impl Fn(&Node<'_>) -> Option<T>,
-    part: impl Fn(&Map<'_>) -> Option<T>,
+fn series<'a, T>(
+    node: &Node<'a>,
+    one: impl FnOnce(&Node<'a>) -> Option<T>,
+    part: impl Fn(&Node<'a>) -> Option<(std::time::Duration, T)>,
 ) -> Option<Series<T>> {
     if !node.is_list() {
         return Some(Series::constant(one(node)?));
     }
-    let part = |node: &Node<'_>| {
-        let map = node.any_keys()?;
-        let at = or(map.get("at"), Duration::ZERO, |node| node.span(Duration::ZERO..=YEAR));
-        Some((at?, part(&map)?))
-    };
     let parts = all(node.list()?.iter().map(part))?;
     match Series::new(parts) {
         Some(series) => Some(series),
@@ -83,14 +88,14 @@ fn series<T>(
     }
 }
 
-fn answers_of(node: &Node<'_>) -> Option<Answers> {
-    answers(&node.any_keys()?)
-}
-
 fn answers(map: &Map<'_>) -> Option<Answers> {
-    map.node.keys(&["at", "errorRate", "latency", "p95"])?;
-    let error_rate = or(map.get("errorRate"), 0.0, |node| node.rate().map(Rate::get));
-    let latency = or(map.get("latency"), Duration::from_millis(50), |node| node.span(Duration::from_micros(1)..=YEAR))?;
-    let p95 = or(map.get("p95"), latency.mul_f64(SPREAD), |node| node.span(latency..=YEAR));
-    Some(Answers { error_rate: error_rate?, latency, p95: p95? })
+    let error_rate = map.read("errorRate", |node| node.rate().map(Rate::get));
+    let latency = map.read("latency", Node::span);
+    let p95 = map.maybe("p95", |node| match node.span()? {
+        p95 if latency.is_none_or(|median| p95 >= median) => Some(p95),
+        _ => node.expected("the 95th percentile is at least the median, `latency`"),
+    });
+    let latency = latency?;
+    let p95 = p95?.unwrap_or_else(|| latency.mul_f64(SPREAD));
+    Some(Answers { error_rate: error_rate?, latency, p95 })
 }

@@ -1,30 +1,30 @@
 //! `services`, or the three-line form: hosts, pools, deadlines, what counts as an error.
 
-use std::time::Duration;
-
-use http::HeaderName;
+use std::collections::HashMap;
 
 use super::admin::secret;
 use super::deploy::deploy;
-use super::{DAY, MILLISECOND, all, header_name, or, upstream};
+use super::{all, header_name, upstream};
 use crate::config::checked::*;
 use crate::config::error_rule::StatusSet;
+use crate::config::keys;
 use crate::config::node::{Map, Node};
 
 /// The name of the only service of the three-line form.
 const DEFAULT_SERVICE: &str = "default";
 
 pub(super) fn services(map: &Map<'_>) -> Option<Vec<Service>> {
-    match (map.get("services"), map.get("stable")) {
+    match (map.given("services"), map.given("stable")) {
         (Some(services), None) => {
-            if let Some(canary) = map.get("canary") {
+            if let Some(canary) = map.given("canary") {
                 canary.wrong("`canary` belongs to the three-line form; with `services` each one has its own", None);
             }
             named_services(&services)
         }
-        (None, Some(stable)) => Some(vec![three_line_service(&stable, map.get("canary"))?]),
+        (None, Some(stable)) => Some(vec![three_line_service(map, &stable)?]),
         (Some(_), Some(stable)) => {
-            stable.wrong("both `stable` and `services` are given: `stable` belongs to the three-line form", None);
+            let hint = Some("`stable: POOL` stands inside of each service".to_owned());
+            stable.wrong("both `stable` and `services` are given: `stable` belongs to the three-line form", hint);
             None
         }
         (None, None) => {
@@ -35,94 +35,51 @@ pub(super) fn services(map: &Map<'_>) -> Option<Vec<Service>> {
     }
 }
 
-fn three_line_service(stable: &Node<'_>, canary: Option<Node<'_>>) -> Option<Service> {
+fn three_line_service(map: &Map<'_>, stable: &Node<'_>) -> Option<Service> {
     let pool = |name: &str, node: &Node<'_>| -> Option<Pool> {
-        let endpoints = all(node.one_or_list().iter().map(endpoint))?;
-        Some(Pool { name: name.to_owned(), endpoints, version: PoolVersion::Unknown })
+        Some(Pool { name: name.to_owned(), endpoints: endpoints(node)?, version: PoolVersion::Unknown })
     };
-    let mut pools = vec![pool("a", stable)?];
-    if let Some(canary) = canary {
-        pools.push(pool("b", &canary)?);
-    }
-    Some(Service {
-        name: DEFAULT_SERVICE.to_owned(),
-        hosts: Vec::new(),
-        path: "/".to_owned(),
-        canary: (pools.len() == 2).then_some(1),
-        pools,
-        stable: 0,
-        balance: Balance::LeastRequest,
-        slow_start: Duration::ZERO,
-        health: None,
-        ejection: upstream::ejection(None)?,
-        connections: upstream::connections(None)?,
-        timeouts: timeouts(None)?,
-        errors: errors(None)?,
-        retry: upstream::retry(None)?,
-        shield: upstream::shield(None)?,
-        skew: Vec::new(),
-        deploy: deploy(None)?,
-        override_secret: None,
-    })
+    // Both are read before the first that is wrong ends it.
+    let (stable, canary) = (pool("a", stable), map.maybe("canary", |node| pool("b", node)));
+    let mut pools = vec![stable?];
+    pools.extend(canary?);
+    let canary = (pools.len() == 2).then_some(1);
+    settings(&map.defaults(&keys::SERVICE), DEFAULT_SERVICE)?.with(pools, Some(0), canary)
 }
 
 fn named_services(node: &Node<'_>) -> Option<Vec<Service>> {
-    let services = all(node.any_keys()?.entries().iter().map(|(name, node)| service(name, node)))?;
+    let entries = node.entries()?;
+    let services = all(entries.iter().map(|(name, node)| service(name, node)))?;
     if services.is_empty() {
         return node.expected("one service at least is expected here");
     }
-    for (index, service) in services.iter().enumerate() {
-        let twin = services[..index].iter().find(|s| s.path == service.path && same_hosts(s, service));
+    let mut known: HashMap<(&str, Option<&Host>), &str> = HashMap::new();
+    for (service, (_, place)) in services.iter().zip(&entries) {
+        let hosts = service.hosts.iter().map(Some).chain(service.hosts.is_empty().then_some(None));
+        let twin = hosts.filter_map(|host| known.insert((&service.path, host), &service.name)).next();
         if let Some(twin) = twin {
-            node.wrong(format!("services {} and {} match the same host and path", twin.name, service.name), None);
+            place.wrong(
+                format!("services {twin} and {} match the same host and path", service.name),
+                Some("another `match: { hosts: […], path: … }` tells them apart".to_owned()),
+            );
         }
     }
     Some(services)
 }
 
-fn same_hosts(one: &Service, other: &Service) -> bool {
-    one.hosts.is_empty() && other.hosts.is_empty() || one.hosts.iter().any(|host| other.hosts.contains(host))
-}
-
-const KEYS: [&str; 16] = [
-    "match",
-    "pools",
-    "stable",
-    "canary",
-    "balance",
-    "slowStart",
-    "health",
-    "ejection",
-    "connections",
-    "timeouts",
-    "errors",
-    "retry",
-    "shield",
-    "skew",
-    "deploy",
-    "overrides",
-];
-
 fn service(name: &str, node: &Node<'_>) -> Option<Service> {
-    let map = node.keys(&KEYS)?;
+    let map = node.map()?;
     if !label(name) {
         node.wrong(format!("`{name}` is no name: letters, digits, `.`, `_`, `-`, at most 64 of them"), None);
     }
-    let (hosts, path) = matching(map.get("match"))?;
-    let pools = map.require("pools", "named endpoints, for example `blue: { endpoints: [...] }`");
+    let settings = settings(&map, name);
     let pools: Option<Vec<Pool>> =
-        pools.and_then(|node| all(node.any_keys()?.entries().iter().map(|(name, node)| pool(name, node))));
-    let (connections, timeouts) = (upstream::connections(map.get("connections")), timeouts(map.get("timeouts")));
-    let (balance, slow_start) = (upstream::balance(map.get("balance")), upstream::slow_start(map.get("slowStart")));
-    let (health, ejection) = (upstream::health(map.get("health")), upstream::ejection(map.get("ejection")));
-    let (retry, shield) = (upstream::retry(map.get("retry")), upstream::shield(map.get("shield")));
-    let skew = upstream::skew(map.get("skew"));
-    let (errors, deploy) = (errors(map.get("errors")), deploy(map.get("deploy")));
-    let override_secret = or(map.get("overrides"), None, |node| {
-        let map = node.keys(&["secret"])?;
-        map.require("secret", "what overrides are signed with").and_then(|node| secret(&node)).map(Some)
-    });
-    let pools = pools?;
+        map.read("pools", |node| all(node.entries()?.iter().map(|(name, node)| pool(name, node))));
+    let Some(pools) = pools else {
+        // What is missing is said all the same.
+        let (_, _) = (map.read("stable", Node::text), map.maybe("canary", Node::text));
+        return None;
+    };
     let role = |node: &Node<'_>| {
         let name = node.text()?;
         let found = pools.iter().position(|pool| pool.name == name);
@@ -132,20 +89,43 @@ fn service(name: &str, node: &Node<'_>) -> Option<Service> {
         }
         found
     };
-    let stable = map.require("stable", "the pool that is stable at first start").and_then(|node| role(&node));
-    let canary = or(map.get("canary"), None, |node| role(node).map(Some));
+    let (stable, canary) = (map.read("stable", role), map.maybe("canary", role));
     if let (Some(stable), Some(Some(canary))) = (stable, canary)
         && stable == canary
     {
-        node.wrong(format!("{}.canary and stable are the same pool", node.path), None);
+        let place = map.given("canary").unwrap_or_else(|| node.clone());
+        place.wrong(format!("{}.canary and stable are the same pool", node.path), None);
     }
-    Some(Service {
+    settings?.with(pools, stable, canary?)
+}
+
+/// All of a service but its pools.
+struct Settings(Service);
+
+impl Settings {
+    fn with(self, pools: Vec<Pool>, stable: Option<usize>, canary: Option<usize>) -> Option<Service> {
+        Some(Service { pools, stable: stable?, canary, ..self.0 })
+    }
+}
+
+fn settings(map: &Map<'_>, name: &str) -> Option<Settings> {
+    let matching = map.read("match", matching);
+    let (balance, slow_start) =
+        (map.read("balance", |node| node.word(&keys::BALANCE)), map.read("slowStart", Node::span));
+    let (health, ejection) = (map.maybe("health", upstream::health), map.read("ejection", upstream::ejection));
+    let (connections, timeouts) = (map.read("connections", upstream::connections), map.read("timeouts", timeouts));
+    let (errors, retry) = (map.read("errors", errors), map.read("retry", upstream::retry));
+    let (shield, skew) = (map.read("shield", upstream::shield), map.read("skew", upstream::skew));
+    let deploy = map.read("deploy", deploy);
+    let override_secret = map.maybe("overrides", |node| node.map()?.read("secret", secret));
+    let (hosts, path) = matching?;
+    Some(Settings(Service {
         name: name.to_owned(),
         hosts,
         path,
-        stable: stable?,
-        canary: canary?,
-        pools,
+        pools: Vec::new(),
+        stable: 0,
+        canary: None,
         balance: balance?,
         slow_start: slow_start?,
         health: health?,
@@ -158,7 +138,7 @@ fn service(name: &str, node: &Node<'_>) -> Option<Service> {
         skew: skew?,
         deploy: deploy?,
         override_secret: override_secret?,
-    })
+    }))
 }
 
 /// What may be a metric's label, a path segment and a file's key as it is.
@@ -167,11 +147,10 @@ fn label(name: &str) -> bool {
     !name.is_empty() && name.len() <= 64 && name.chars().all(allowed)
 }
 
-fn matching(node: Option<Node<'_>>) -> Option<(Vec<Host>, String)> {
-    let Some(node) = node else { return Some((Vec::new(), "/".to_owned())) };
-    let map = node.keys(&["hosts", "path"])?;
-    let hosts = or(map.get("hosts"), Vec::new(), |node| all(node.one_or_list().iter().map(host)));
-    let path = or(map.get("path"), "/".to_owned(), |node| {
+fn matching(node: &Node<'_>) -> Option<(Vec<Host>, String)> {
+    let map = node.map()?;
+    let hosts = map.read("hosts", |node| all(node.one_or_list().iter().map(host)));
+    let path = map.read("path", |node| {
         let text = node.text()?;
         let dots = text.split('/').any(|segment| matches!(segment, "." | ".."));
         if !text.starts_with('/') || dots || text.contains(['?', '#', '%']) {
@@ -198,19 +177,20 @@ fn host(node: &Node<'_>) -> Option<Host> {
 }
 
 fn pool(name: &str, node: &Node<'_>) -> Option<Pool> {
-    let map = node.keys(&["endpoints", "version"])?;
+    let map = node.map()?;
     if !label(name) {
         node.wrong(format!("`{name}` is no name: letters, digits, `.`, `_`, `-`, at most 64 of them"), None);
     }
-    let endpoints: Option<Vec<Endpoint>> = map
-        .require("endpoints", "the addresses of its app servers")
-        .and_then(|node| all(node.one_or_list().iter().map(endpoint)));
-    let version = or(map.get("version"), PoolVersion::Unknown, pool_version);
-    let endpoints = endpoints?;
+    let (endpoints, version) = (map.read("endpoints", endpoints), map.maybe("version", pool_version));
+    Some(Pool { name: name.to_owned(), endpoints: endpoints?, version: version?.unwrap_or_default() })
+}
+
+fn endpoints(node: &Node<'_>) -> Option<Vec<Endpoint>> {
+    let endpoints = all(node.one_or_list().iter().map(endpoint))?;
     if endpoints.is_empty() {
-        node.wrong(format!("{} has no endpoint: one at least is needed", node.path), None);
+        return node.expected("one app server at least is expected here");
     }
-    Some(Pool { name: name.to_owned(), endpoints, version: version? })
+    Some(endpoints)
 }
 
 /// A text, or `{ path: /version, json: version }`: the app servers are asked.
@@ -218,9 +198,8 @@ fn pool_version(node: &Node<'_>) -> Option<PoolVersion> {
     if !node.is_map() {
         return version(node).map(PoolVersion::Named);
     }
-    let map = node.keys(&["path", "json"])?;
-    let path = map.require("path", "the path that tells the version").and_then(|node| path(&node));
-    let json = or(map.get("json"), None, |node| node.text().map(Some));
+    let map = node.map()?;
+    let (path, json) = (map.read("path", path), map.maybe("json", Node::text));
     Some(PoolVersion::Asked { path: path?, json: json? })
 }
 
@@ -261,37 +240,26 @@ fn endpoint(node: &Node<'_>) -> Option<Endpoint> {
     Some(Endpoint { host: host.to_owned(), port })
 }
 
-fn timeouts(node: Option<Node<'_>>) -> Option<Timeouts> {
-    let default = Timeouts { connect: Duration::from_secs(2), response: Duration::from_secs(60), stream: None };
-    let Some(node) = node else { return Some(default) };
-    let map = node.keys(&["connect", "response", "stream"])?;
-    let connect = or(map.get("connect"), default.connect, |node| node.span(MILLISECOND..=DAY));
-    let response = or(map.get("response"), default.response, |node| node.span(MILLISECOND..=DAY));
-    let stream = or(map.get("stream"), default.stream, |node| {
-        node.span(Duration::ZERO..=DAY).map(|span| (!span.is_zero()).then_some(span))
-    });
+fn timeouts(node: &Node<'_>) -> Option<Timeouts> {
+    let map = node.map()?;
+    let (connect, response) = (map.read("connect", Node::span), map.read("response", Node::span));
+    let stream = map.read("stream", Node::span_or_none);
     Some(Timeouts { connect: connect?, response: response?, stream: stream? })
 }
 
-fn errors(node: Option<Node<'_>>) -> Option<ErrorRules> {
-    let default = ErrorRules {
-        status: StatusSet::server_errors(),
-        abandon_after: Duration::from_secs(5),
-        outcome_header: HeaderName::from_static("x-serin-outcome"),
-        ignore: Ignore::default(),
-    };
-    let Some(node) = node else { return Some(default) };
-    let map = node.keys(&["status", "abandonAfter", "outcomeHeader", "ignore"])?;
-    let status = or(map.get("status"), default.status, |node| {
+fn errors(node: &Node<'_>) -> Option<ErrorRules> {
+    let map = node.map()?;
+    let status = map.read("status", |node| {
         let range = |entry: &Node<'_>| entry.checked(entry.text()?.as_str(), StatusSet::parse_range);
         all(node.one_or_list().iter().map(range)).map(StatusSet::new)
     });
-    let abandon_after = or(map.get("abandonAfter"), default.abandon_after, |node| node.span(MILLISECOND..=DAY));
-    let outcome_header = or(map.get("outcomeHeader"), default.outcome_header, header_name);
-    let ignore = or(map.get("ignore"), default.ignore, |node| {
-        let map = node.keys(&["paths", "userAgents"])?;
-        let texts = |key: &str| or(map.get(key), Vec::new(), |n| all(n.one_or_list().iter().map(Node::text)));
-        Some(Ignore { paths: texts("paths")?, user_agents: texts("userAgents")? })
+    let abandon_after = map.read("abandonAfter", Node::span);
+    let outcome_header = map.read("outcomeHeader", header_name);
+    let ignore = map.read("ignore", |node| {
+        let map = node.map()?;
+        let texts = |key: &str| map.read(key, |node| all(node.one_or_list().iter().map(Node::text)));
+        let (paths, user_agents) = (texts("paths"), texts("userAgents"));
+        Some(Ignore { paths: paths?, user_agents: user_agents? })
     });
     Some(ErrorRules {
         status: status?,

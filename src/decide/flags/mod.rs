@@ -5,7 +5,9 @@
 //! Units: percentages are [`Share`](super::bucket::Share)s.
 
 mod evaluate;
+mod lint;
 mod model;
 
 pub use evaluate::{Chosen, CompiledFlag, Context, EnvironmentRules, Evaluation, ForcedValue, Reason};
+pub use lint::{FlagWarning, clashes, lint};
 pub use model::{Flag, FlagName, FlagNameError, OneOrMany, Rule, RuleKind, Target};
