@@ -3,7 +3,6 @@
 use std::path::Path;
 use std::time::Duration;
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::CliError;
 use super::output::{error_text, line};
 use crate::config::{self, Config, DrainTimes, Problem, Warnings, Watch};
@@ -11,6 +10,7 @@ use crate::control::flag_warnings;
 use crate::log;
 use crate::server::Server;
 use crate::store::{FlagFile, StateFile};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// How often the file is looked at.
 const LOOK: Duration = Duration::from_millis(500);

@@ -26,14 +26,18 @@ pub(super) struct Document {
 
 impl Document {
     pub(super) fn parse(text: &str, file: &Path) -> Result<Self, ConfigError> {
-        let wrong = |at, message| ConfigError::Wrong {
-            file: file.to_path_buf(),
-            problems: vec![Problem { at, message, hint: None }],
+        let wrong = |problems| ConfigError::Wrong { file: file.to_path_buf(), problems };
+        let unreadable = |at, message: String| {
+            let message = format!("this is no YAML that can be read: {message}");
+            wrong(vec![Problem { at, message, hint: Some(SYNTAX_HINT.to_owned()) }])
         };
-        let places = places(text).map_err(|(at, message)| wrong(at, message))?;
+        let Places { places, twice } = Places::of(text).map_err(|(at, message)| unreadable(at, message))?;
+        if !twice.is_empty() {
+            return Err(wrong(twice));
+        }
         let root = serde_yaml::from_str(text).map_err(|error| {
             let at = error.location().map(|l| Position { line: l.line(), column: l.column() });
-            wrong(at.unwrap_or(Position { line: 1, column: 1 }), error.to_string())
+            unreadable(at.unwrap_or(Position { line: 1, column: 1 }), error.to_string())
         })?;
         let mut document = Self { file: file.to_path_buf(), root, places, filled: HashMap::new() };
         let mut root = std::mem::take(&mut document.root);
@@ -44,7 +48,7 @@ impl Document {
         }
         let problem = |(path, message): (String, String)| Problem { at: document.place(&path), message, hint: None };
         let problems = problems.into_iter().map(problem).collect();
-        Err(ConfigError::Wrong { file: file.to_path_buf(), problems })
+        Err(wrong(problems))
     }
 
     /// A value as it is written, where a variable is part of it.
@@ -78,42 +82,64 @@ pub(super) fn index_path(parent: &str, index: usize) -> String {
     format!("{parent}[{index}]")
 }
 
+const SYNTAX_HINT: &str = "look at indentation and brackets up to here; texts with `:`, `#` or `{` want quotes";
+
 enum Frame {
-    Map { path: String, key: Option<String> },
+    Map { path: String, keys: HashMap<String, Position>, key: Option<String> },
     List { path: String, next: usize },
 }
 
 /// The places of all keys and elements; a key's place is that of its value's key.
-fn places(text: &str) -> Result<HashMap<String, Position>, (Position, String)> {
-    let mut places = HashMap::new();
-    let mut stack: Vec<Frame> = Vec::new();
-    for event in Parser::new_from_str(text) {
-        let (event, span) = event.map_err(|error| (position(error.marker()), error.info().to_owned()))?;
-        match event {
-            Event::Scalar(value, ..) => {
-                if let Some(Frame::Map { path, key: key @ None }) = stack.last_mut() {
-                    places.insert(key_path(path, &value), start(span));
-                    *key = Some(value.into_owned());
-                } else {
-                    place_value(&mut stack, &mut places, span);
-                }
-            }
-            Event::Alias(_) => drop(place_value(&mut stack, &mut places, span)),
-            Event::MappingStart(..) | Event::SequenceStart(..) => {
-                let path = place_value(&mut stack, &mut places, span);
-                if stack.len() == DEPTH_MAX {
-                    return Err((start(span), format!("nested deeper than {DEPTH_MAX} levels")));
-                }
-                stack.push(match event {
-                    Event::MappingStart(..) => Frame::Map { path, key: None },
-                    _ => Frame::List { path, next: 0 },
-                });
-            }
-            Event::MappingEnd | Event::SequenceEnd => drop(stack.pop()),
-            _ => {}
-        }
+struct Places {
+    places: HashMap<String, Position>,
+    /// Keys that stand twice in one mapping.
+    twice: Vec<Problem>,
+}
+
+impl Places {
+    fn of(text: &str) -> Result<Self, (Position, String)> {
+        let mut found = Self { places: HashMap::new(), twice: Vec::new() };
+        found.read(text)?;
+        Ok(found)
     }
-    Ok(places)
+
+    fn read(&mut self, text: &str) -> Result<(), (Position, String)> {
+        let Self { places, twice } = self;
+        let mut stack: Vec<Frame> = Vec::new();
+        for event in Parser::new_from_str(text) {
+            let (event, span) = event.map_err(|error| (position(error.marker()), error.info().to_owned()))?;
+            match event {
+                Event::Scalar(value, ..) => {
+                    if let Some(Frame::Map { path, keys, key: key @ None }) = stack.last_mut() {
+                        let at = start(span);
+                        places.insert(key_path(path, &value), at);
+                        if let Some(first) = keys.insert(value.clone().into_owned(), at) {
+                            let message =
+                                format!("the key `{value}` stands here twice: line {} has it already", first.line);
+                            twice.push(Problem { at, message, hint: None });
+                        }
+                        *key = Some(value.into_owned());
+                    } else {
+                        place_value(&mut stack, places, span);
+                    }
+                }
+                Event::Alias(_) => drop(place_value(&mut stack, places, span)),
+                Event::MappingStart(..) | Event::SequenceStart(..) => {
+                    let path = place_value(&mut stack, places, span);
+                    if stack.len() == DEPTH_MAX {
+                        return Err((start(span), format!("nested deeper than {DEPTH_MAX} levels")));
+                    }
+                    stack.push(match event {
+                        Event::MappingStart(..) => Frame::Map { path, keys: HashMap::new(), key: None },
+                        _ => Frame::List { path, next: 0 },
+                    });
+                }
+                Event::MappingEnd | Event::SequenceEnd => drop(stack.pop()),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
 }
 
 /// The path of a value that begins here. Keys have their place already.
@@ -121,7 +147,7 @@ fn place_value(stack: &mut [Frame], places: &mut HashMap<String, Position>, span
     match stack.last_mut() {
         None => String::new(),
         // A key that is no scalar names no path; serde_yaml's document says what is wrong with it.
-        Some(Frame::Map { path, key }) => key.take().map_or_else(|| path.clone(), |key| key_path(path, &key)),
+        Some(Frame::Map { path, key, .. }) => key.take().map_or_else(|| path.clone(), |key| key_path(path, &key)),
         Some(Frame::List { path, next }) => {
             let element = index_path(path, *next);
             *next += 1;

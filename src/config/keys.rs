@@ -22,7 +22,8 @@ const MILLISECOND: Duration = Duration::from_millis(1);
 const TENTH: Duration = Duration::from_millis(100);
 
 const ANY_TEXT: Kind = Text(&Form { what: "a text", pattern: "" });
-const ADDRESS: Kind = Text(&Form { what: "an address with a port", pattern: r"^(\[[0-9A-Fa-f:.]+\]|[0-9.]+):[0-9]{1,5}$" });
+const ADDRESS: Kind =
+    Text(&Form { what: "an address with a port", pattern: r"^(\[[0-9A-Fa-f:.]+\]|[0-9.]+):[0-9]{1,5}$" });
 const ENDPOINT: Kind = Text(&Form { what: "an app server's address", pattern: "^http://[^/@?#]+/?$" });
 const PATH: Kind = Text(&Form { what: "a path", pattern: "^/" });
 const HEADER: Kind = Text(&Form { what: "a header's name", pattern: r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$" });
@@ -94,13 +95,30 @@ pub(super) static TOP: Section = Section {
         &[
             optional("listen", ADDRESS, "where clients connect, in the three-line form"),
             optional("stable", ENDPOINTS, "the app, in the three-line form"),
-            optional("canary", ENDPOINTS, "the app's next version, in the three-line form; without it Serin is a proxy with flags"),
-            optional("environment", ANY_TEXT, "what `environment` rules compare with; $SERIN_ENVIRONMENT where it is not given, else production"),
+            optional(
+                "canary",
+                ENDPOINTS,
+                "the app's next version, in the three-line form; without it Serin is a proxy with flags",
+            ),
+            optional(
+                "environment",
+                ANY_TEXT,
+                "what `environment` rules compare with; $SERIN_ENVIRONMENT where it is not given, else production",
+            ),
             key("state", Sub(&STATE), "{}", "the state files"),
             optional("listeners", List(&Sub(&LISTENER)), "where clients connect"),
             key("admin", Sub(&ADMIN), "{}", "the admin API"),
-            optional("health", Sub(&HEALTH_LISTENER), "a listener for probes and scrapes: /healthz, /readyz, /metrics without a token"),
-            key("identity", Sub(&IDENTITY), "{}", "who a request is from; in each list the first source that is present and not empty"),
+            optional(
+                "health",
+                Sub(&HEALTH_LISTENER),
+                "a listener for probes and scrapes: /healthz, /readyz, /metrics without a token",
+            ),
+            key(
+                "identity",
+                Sub(&IDENTITY),
+                "{}",
+                "who a request is from; in each list the first source that is present and not empty",
+            ),
             optional("services", Names(&Sub(&SERVICE)), "what hosts and paths lead to"),
             key("flags", Sub(&FLAGS), "{}", "how feature flags reach the app"),
             key("metrics", Sub(&METRICS), "{}", "the metrics text"),
@@ -115,7 +133,12 @@ pub(super) static TOP: Section = Section {
 
 static STATE: Section = section(
     "The state files.",
-    &[key("directory", ANY_TEXT, "config/observability", "the folder of feature-flags.json, deploy-state.json, checkpoint.json; made at first use")],
+    &[key(
+        "directory",
+        ANY_TEXT,
+        "config/observability",
+        "the folder of feature-flags.json, deploy-state.json, checkpoint.json; made at first use",
+    )],
 );
 
 static LISTENER: Section = section(
@@ -131,7 +154,12 @@ static ADMIN: Section = section(
     &[
         key("address", ADDRESS, "127.0.0.1:9900", "where it listens"),
         key("hosts", List(&ANY_TEXT), "[]", "names that it answers to, beside localhost and literal addresses"),
-        key("tokens", List(&Sub(&TOKEN)), "[]", "who may do what; without tokens whoever is on this machine may change everything"),
+        key(
+            "tokens",
+            List(&Sub(&TOKEN)),
+            "[]",
+            "who may do what; without tokens whoever is on this machine may change everything",
+        ),
         key("plaintext", Bool, "false", "beyond loopback: the network between is yours"),
     ],
 );
@@ -154,7 +182,12 @@ static IDENTITY: Section = section(
         key("user", List(&SOURCE), "[ { header: x-user-id } ]", "the user's id"),
         key("session", List(&SOURCE), "[ { cookie: session_id } ]", "the session's id, where there is no user"),
         key("group", List(&SOURCE), "[ { header: x-user-group } ]", "groups, comma separated"),
-        key("anonymous", word!(ANONYMOUS), "cookie", "what users without either have. cookie: serin_id; ip: the address, /64 for IPv6; stable: nothing"),
+        key(
+            "anonymous",
+            word!(ANONYMOUS),
+            "cookie",
+            "what users without either have. cookie: serin_id; ip: the address, /64 for IPv6; stable: nothing",
+        ),
         key("stick", word!(STICK), "identity", "browser: the bucket of serin_id is kept through sign-in"),
     ],
 );
@@ -175,18 +208,51 @@ static SOURCE_KEYS: Section = Section {
 pub(super) static SERVICE: Section = section(
     "What a host and path lead to.",
     &[
-        key("match", Sub(&MATCH), "{}", "the hosts and path it answers; without it everything that no other service has"),
-        required("pools", Names(&Sub(&POOL)), "named app servers, each running one version, for example `blue: { endpoints: [...] }`"),
+        key(
+            "match",
+            Sub(&MATCH),
+            "{}",
+            "the hosts and path it answers; without it everything that no other service has",
+        ),
+        required(
+            "pools",
+            Names(&Sub(&POOL)),
+            "named app servers, each running one version, for example `blue: { endpoints: [...] }`",
+        ),
         required("stable", ANY_TEXT, "the pool that is stable at first start; afterwards the state file knows"),
         optional("canary", ANY_TEXT, "the pool that is the canary at first start"),
-        key("balance", word!(BALANCE), "leastRequest", "which app server a request goes to. leastRequest: the better of two at random; hash: a user's own"),
-        key("slowStart", Span(Duration::ZERO, DAY), "0s", "an app server that comes back gets its share little by little, over so long"),
-        optional("health", Sub(&HEALTH_CHECK), "how app servers are asked whether they are well; not at all unless it is given"),
-        key("ejection", Sub(&EJECTION), "{}", "when an app server is left out for a while; its errors stay charged to its track"),
+        key(
+            "balance",
+            word!(BALANCE),
+            "leastRequest",
+            "which app server a request goes to. leastRequest: the better of two at random; hash: a user's own",
+        ),
+        key(
+            "slowStart",
+            Span(Duration::ZERO, DAY),
+            "0s",
+            "an app server that comes back gets its share little by little, over so long",
+        ),
+        optional(
+            "health",
+            Sub(&HEALTH_CHECK),
+            "how app servers are asked whether they are well; not at all unless it is given",
+        ),
+        key(
+            "ejection",
+            Sub(&EJECTION),
+            "{}",
+            "when an app server is left out for a while; its errors stay charged to its track",
+        ),
         key("connections", Sub(&CONNECTIONS), "{}", "connections to app servers"),
         key("timeouts", Sub(&TIMEOUTS), "{}", "deadlines of an exchange"),
         key("errors", Sub(&ERRORS), "{}", "what counts as an error of its track"),
-        key("retry", Sub(&RETRY), "{}", "what is tried once more on another app server of its track, where that is safe"),
+        key(
+            "retry",
+            Sub(&RETRY),
+            "{}",
+            "what is tried once more on another app server of its track, where that is safe",
+        ),
         key("shield", Sub(&SHIELD), "{}", "which canary errors stable answers in its place"),
         key("skew", Sub(&SKEW), "{}", "a GET that is 404 on one track is tried on the other while a deployment runs"),
         key("deploy", Sub(&DEPLOY), "{}", "what a deployment does unless told otherwise; fixed when it starts"),
@@ -197,7 +263,12 @@ pub(super) static SERVICE: Section = section(
 static MATCH: Section = section(
     "The hosts and path of a service.",
     &[
-        key("hosts", OneOrMany(&HOST), "[]", "hosts; `*.` stands for one label or more; none: all that no other service has"),
+        key(
+            "hosts",
+            OneOrMany(&HOST),
+            "[]",
+            "hosts; `*.` stands for one label or more; none: all that no other service has",
+        ),
         key("path", PATH, "/", "the path's beginning, up to a segment's end; the longest wins"),
     ],
 );
@@ -206,7 +277,11 @@ static POOL: Section = section(
     "App servers that run one version.",
     &[
         required("endpoints", ENDPOINTS, "the addresses of its app servers"),
-        optional("version", Either(&[VERSION, Sub(&ASKED)]), "the version it runs: a text, or where the app servers tell it"),
+        optional(
+            "version",
+            Either(&[VERSION, Sub(&ASKED)]),
+            "the version it runs: a text, or where the app servers tell it",
+        ),
     ],
 );
 
@@ -242,9 +317,19 @@ static CONNECTIONS: Section = section(
     "Connections to app servers.",
     &[
         key("perEndpoint", Number(0, 1_000_000), "0", "requests under way at once to each app server; 0: any number"),
-        key("queue", Number(0, 1_000_000), "0", "requests of a pool that may wait for their turn; only with perEndpoint"),
+        key(
+            "queue",
+            Number(0, 1_000_000),
+            "0",
+            "requests of a pool that may wait for their turn; only with perEndpoint",
+        ),
         key("idle", Number(0, 10_000), "32", "connections kept idle, per app server and worker"),
-        key("idleFor", Span(MILLISECOND, DAY), "4s", "for how long; the app's own `Keep-Alive: timeout=N` is believed (N - 1)"),
+        key(
+            "idleFor",
+            Span(MILLISECOND, DAY),
+            "4s",
+            "for how long; the app's own `Keep-Alive: timeout=N` is believed (N - 1)",
+        ),
     ],
 );
 
@@ -261,7 +346,12 @@ static ERRORS: Section = section(
     "What counts as an error of its track.",
     &[
         key("status", OneOrMany(&STATUSES), "[500-599]", "statuses of the app"),
-        key("abandonAfter", Span(MILLISECOND, DAY), "5s", "a client that waited so long for the head and left was abandoned"),
+        key(
+            "abandonAfter",
+            Span(MILLISECOND, DAY),
+            "5s",
+            "a client that waited so long for the head and left was abandoned",
+        ),
         key("outcomeHeader", HEADER, "x-serin-outcome", "the app's own word: `error` in this header"),
         key("ignore", Sub(&IGNORE), "{}", "what is no outcome, and is recorded in metrics only"),
     ],
@@ -269,17 +359,19 @@ static ERRORS: Section = section(
 
 static IGNORE: Section = section(
     "What is no outcome.",
-    &[
-        key("paths", TEXTS, "[]", "exact paths"),
-        key("userAgents", TEXTS, "[]", "texts in User-Agent"),
-    ],
+    &[key("paths", TEXTS, "[]", "exact paths"), key("userAgents", TEXTS, "[]", "texts in User-Agent")],
 );
 
 static RETRY: Section = section(
     "What is tried once more on another app server of its track.",
     &[
         key("attempts", Number(0, 2), "1", "how often"),
-        key("on", OneOrMany(&word!(CAUSES)), "[connect, reset]", "connect: no connection; reset: closed before the answer, where the method is idempotent"),
+        key(
+            "on",
+            OneOrMany(&word!(CAUSES)),
+            "[connect, reset]",
+            "connect: no connection; reset: closed before the answer, where the method is idempotent",
+        ),
     ],
 );
 
@@ -297,13 +389,20 @@ static SKEW: Section =
 static OVERRIDES: Section =
     section("Signed overrides.", &[required("secret", Sub(&SECRET), "what overrides are signed with")]);
 
-static SECRET: Section =
-    section("A secret.", &[required("env", VARIABLE, "the variable that holds it, at least 16 visible ASCII characters")]);
+static SECRET: Section = section(
+    "A secret.",
+    &[required("env", VARIABLE, "the variable that holds it, at least 16 visible ASCII characters")],
+);
 
 pub(super) static DEPLOY: Section = section(
     "What a deployment does unless told otherwise.",
     &[
-        key("strategy", word!(STRATEGIES), "canary", "canary: the stages; rolling: step by step; blue-green: nobody until advance; instant: everybody at once"),
+        key(
+            "strategy",
+            word!(STRATEGIES),
+            "canary",
+            "canary: the stages; rolling: step by step; blue-green: nobody until advance; instant: everybody at once",
+        ),
         key(
             "stages",
             List(&Sub(&STAGE)),
@@ -318,13 +417,33 @@ pub(super) static DEPLOY: Section = section(
         key("bake", Span(Duration::ZERO, YEAR), "10m", "the watch after 100 %: the old pool is kept as the way back"),
         key("include", List(&Sub(&CHOSEN_RULE)), "[]", "who is always on the canary, whatever the share"),
         key("exclude", List(&Sub(&CHOSEN_RULE)), "[]", "who is never on the canary"),
-        key("salt", word!(SALTS), "deployment", "deployment: other first users every time; service: always the same ones"),
+        key(
+            "salt",
+            word!(SALTS),
+            "deployment",
+            "deployment: other first users every time; service: always the same ones",
+        ),
         key("onFail", word!(ON_FAIL), "rollback", "pause: the share stays and a person decides"),
         key("onInsufficient", word!(ON_INSUFFICIENT), "extend", "duration over, minRequests not reached"),
         key("maxDuration", Span(Duration::from_secs(1), YEAR), "24h", "the longest a stage lasts; then it pauses"),
-        key("promoteEarly", Bool, "false", "end a stage once the canary's error rate is shown to be below the stage's limit"),
-        key("onComplete", word!(ON_COMPLETE), "promote", "promote: the pools swap roles; return: back once the old pool runs the new version"),
-        key("warmup", Span(Duration::ZERO, DAY), "0s", "after the start and each stage slow answers do not count for so long; errors do"),
+        key(
+            "promoteEarly",
+            Bool,
+            "false",
+            "end a stage once the canary's error rate is shown to be below the stage's limit",
+        ),
+        key(
+            "onComplete",
+            word!(ON_COMPLETE),
+            "promote",
+            "promote: the pools swap roles; return: back once the old pool runs the new version",
+        ),
+        key(
+            "warmup",
+            Span(Duration::ZERO, DAY),
+            "0s",
+            "after the start and each stage slow answers do not count for so long; errors do",
+        ),
     ],
 );
 
@@ -333,7 +452,12 @@ static STAGE: Section = section(
     &[
         required("percentage", PERCENT, "the part of users on the canary"),
         required("duration", Span(Duration::ZERO, YEAR), "how long the stage lasts at least"),
-        key("minRequests", Number(0, 1_000_000_000), "0", "canary requests before the error rate decides; 0: it needs evidence"),
+        key(
+            "minRequests",
+            Number(0, 1_000_000_000),
+            "0",
+            "canary requests before the error rate decides; 0: it needs evidence",
+        ),
         required("maxErrorRate", FRACTION, "the error rate above which it fails, 0.05 for 5 %"),
         key("hold", Bool, "false", "it ends by `advance` only"),
     ],
@@ -346,24 +470,34 @@ static GUARD: Section = section(
         key("errors", word!(ENFORCEMENTS), "enforce", "more errors than stable"),
         key("latency", word!(ENFORCEMENTS), "observe", "more slow answers than stable"),
         key("slowerThan", SLOWER, "p95", "what is slow: a percentile of stable (p50 to p99) or a duration"),
-        key("rate", word!(RATES), "plain", "how maxErrorRate is held once minRequests are there: plainly, or with evidence"),
+        key(
+            "rate",
+            word!(RATES),
+            "plain",
+            "how maxErrorRate is held once minRequests are there: plainly, or with evidence",
+        ),
     ],
 );
 
-static CHOSEN_RULE: Section = section(
-    "Who is chosen.",
-    &[
-        required("type", word!(CHOSEN), "user or group"),
-        required("value", TEXTS, "who"),
-    ],
-);
+static CHOSEN_RULE: Section =
+    section("Who is chosen.", &[required("type", word!(CHOSEN), "user or group"), required("value", TEXTS, "who")]);
 
 static FLAGS: Section = section(
     "How feature flags reach the app.",
     &[
         key("headers", Sub(&FLAG_HEADERS), "{}", "the headers that tell the app"),
-        key("environmentPrefix", ANY_TEXT, "FEATURE_FLAG_", "what variables that force flags begin with: FEATURE_FLAG_NEW_DASHBOARD=true|false|25"),
-        key("environmentRules", word!(READINGS), "restrict", "restrict: in another environment the flag is off; match: one of these turns it on"),
+        key(
+            "environmentPrefix",
+            ANY_TEXT,
+            "FEATURE_FLAG_",
+            "what variables that force flags begin with: FEATURE_FLAG_NEW_DASHBOARD=true|false|25",
+        ),
+        key(
+            "environmentRules",
+            word!(READINGS),
+            "restrict",
+            "restrict: in another environment the flag is off; match: one of these turns it on",
+        ),
     ],
 );
 
@@ -371,22 +505,35 @@ static FLAG_HEADERS: Section = section(
     "The headers that tell the app.",
     &[
         key("prefix", PREFIX, "x-feature-", "what they begin with; ends with `-`"),
-        key("style", word!(STYLES), "each", "each: a header a flag; list: one field, feature-flags, with the names of those that are on"),
-        key("expose", Either(&[Word(&["all"]), List(&FLAG)]), "all", "which flags the app sees: all, or a list of names"),
+        key(
+            "style",
+            word!(STYLES),
+            "each",
+            "each: a header a flag; list: one field, feature-flags, with the names of those that are on",
+        ),
+        key(
+            "expose",
+            Either(&[Word(&["all"]), List(&FLAG)]),
+            "all",
+            "which flags the app sees: all, or a list of names",
+        ),
         key("maxCount", Number(0, 1_000), "50", "no more flags than this are exposed"),
         key("maxBytes", Size(0, 65_536), "4KiB", "their headers have no more bytes than this"),
     ],
 );
 
-static METRICS: Section = section(
-    "The metrics text.",
-    &[key("namespace", NAMESPACE, "togetheros", "the first word of the guide's metrics")],
-);
+static METRICS: Section =
+    section("The metrics text.", &[key("namespace", NAMESPACE, "togetheros", "the first word of the guide's metrics")]);
 
 static LOG: Section = section(
     "What Serin says of itself, on standard error.",
     &[
-        key("level", word!(LEVELS), "info", "how much; `serin log LEVEL` changes it until the next start, $SERIN_LOG is stronger at the start"),
+        key(
+            "level",
+            word!(LEVELS),
+            "info",
+            "how much; `serin log LEVEL` changes it until the next start, $SERIN_LOG is stronger at the start",
+        ),
         key("format", word!(LOG_FORMATS), "text", "text for people, or JSON lines"),
     ],
 );
@@ -394,7 +541,12 @@ static LOG: Section = section(
 static ACCESS_LOG: Section = section(
     "A line for every request.",
     &[
-        key("format", word!(ACCESS_LOG_FORMATS), "json", "json; or as web servers write it: common, or combined with referer, agent and seconds"),
+        key(
+            "format",
+            word!(ACCESS_LOG_FORMATS),
+            "json",
+            "json; or as web servers write it: common, or combined with referer, agent and seconds",
+        ),
         key("to", ANY_TEXT, "stdout", "stdout, stderr, or a file, which is opened anew after it was moved"),
         key("sample", Decimal(0.0, 100.0), "100", "the part of requests that is written, in percent"),
     ],
@@ -417,7 +569,12 @@ static LIMITS: Section = section(
 static DRAIN: Section = section(
     "How the process ends.",
     &[
-        key("delay", Span(Duration::ZERO, DAY), "5s", "after SIGTERM accepting goes on for so long, until whoever sends clients here has noticed"),
+        key(
+            "delay",
+            Span(Duration::ZERO, DAY),
+            "5s",
+            "after SIGTERM accepting goes on for so long, until whoever sends clients here has noticed",
+        ),
         key("timeout", Span(Duration::ZERO, DAY), "30s", "connections may live on for so long afterwards"),
     ],
 );

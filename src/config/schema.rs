@@ -87,9 +87,7 @@ fn kind(kind: &'static Kind) -> Value {
         }
         Kind::Word(words) => or_variable(json!({ "enum": words })),
         Kind::Bool => or_variable(json!({ "type": "boolean" })),
-        Kind::Number(first, last) => {
-            or_variable(json!({ "type": "integer", "minimum": first, "maximum": last }))
-        }
+        Kind::Number(first, last) => or_variable(json!({ "type": "integer", "minimum": first, "maximum": last })),
         Kind::Decimal(first, last) => or_variable(json!({ "type": "number", "minimum": first, "maximum": last })),
         Kind::Span(first, last) => json!({ "anyOf": [
             { "type": "number", "minimum": first.as_secs_f64(), "maximum": last.as_secs_f64() },

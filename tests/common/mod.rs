@@ -3,10 +3,11 @@
 
 pub mod app;
 pub mod http;
+pub mod keys;
 pub mod traffic;
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
@@ -32,7 +33,7 @@ pub fn eventually<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T 
 
 /// The real binary, with state in a folder of its own; ended when dropped.
 pub struct Serin {
-    process: Child,
+    process: Process,
     pub proxy: SocketAddr,
     pub admin: SocketAddr,
     pub health: Option<SocketAddr>,
@@ -40,10 +41,13 @@ pub struct Serin {
     log: Arc<Mutex<Vec<String>>>,
 }
 
-impl Drop for Serin {
+/// A process that ends with the test, however that ends.
+pub struct Process(pub Child);
+
+impl Drop for Process {
     fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 
@@ -93,8 +97,8 @@ impl Serin {
 
     /// Ends it as a crash does: SIGKILL.
     pub fn kill(&mut self) {
-        self.process.kill().unwrap();
-        self.process.wait().unwrap();
+        self.process.0.kill().unwrap();
+        self.process.0.wait().unwrap();
     }
 
     /// Starts it on the state that an earlier one left.
@@ -124,11 +128,11 @@ impl Serin {
 
     /// Waits until it has ended by itself.
     pub fn ends(&mut self) -> std::process::ExitStatus {
-        eventually("its end", || self.process.try_wait().unwrap())
+        eventually("its end", || self.process.0.try_wait().unwrap())
     }
 
     pub fn pid(&self) -> u32 {
-        self.process.id()
+        self.process.0.id()
     }
 
     pub fn state_file(&self, name: &str) -> Value {
@@ -199,7 +203,7 @@ impl Metrics {
 }
 
 struct Started {
-    process: Child,
+    process: Process,
     proxy: SocketAddr,
     admin: SocketAddr,
     health: Option<SocketAddr>,
@@ -214,8 +218,9 @@ fn spawn(config: &Path, variables: &[(&str, &str)]) -> Started {
         .env("NO_COLOR", "1")
         .stderr(Stdio::piped())
         .spawn()
+        .map(Process)
         .unwrap();
-    let lines = BufReader::new(process.stderr.take().unwrap());
+    let lines = BufReader::new(process.0.stderr.take().unwrap());
     let (tell, told) = mpsc::channel();
     let log: Arc<Mutex<Vec<String>>> = Arc::default();
     let kept = Arc::clone(&log);
@@ -240,6 +245,32 @@ fn spawn(config: &Path, variables: &[(&str, &str)]) -> Started {
 /// The command line alone.
 pub fn cli(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_serin")).args(args).env_remove("SERIN_ADMIN").output().unwrap()
+}
+
+/// What a Python program prints that is given JSON.
+pub fn python(program: &str, input: &Value) -> String {
+    let mut python = Command::new("python3")
+        .args(["-c", program])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    python.stdin.take().unwrap().write_all(input.to_string().as_bytes()).unwrap();
+    let output = python.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Whether Python has a module. Where it has to be (in CI) its absence is a failure.
+pub fn python_has(module: &str) -> bool {
+    let import = Command::new("python3").args(["-c", &format!("import {module}")]).stderr(Stdio::null()).status();
+    let found = import.is_ok_and(|status| status.success());
+    assert!(found || std::env::var_os("CI").is_none(), "python's {module} is missing, and this is CI");
+    if !found {
+        eprintln!("SKIPPED: python's {module} is not installed");
+    }
+    found
 }
 
 /// Whether an outside program is there. Where it has to be (in CI) its absence is a failure.

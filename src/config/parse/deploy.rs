@@ -94,8 +94,7 @@ fn guard(node: &Node<'_>) -> Option<GuardPlan> {
     let budget = map.read("falseRollback", |node| node.checked(node.float()?, Alpha::new));
     let errors = map.read("errors", |node| node.word(&keys::ENFORCEMENTS));
     let latency = map.read("latency", |node| node.word(&keys::ENFORCEMENTS));
-    let slower_than =
-        map.read("slowerThan", |node| node.checked(node.text()?.as_str(), str::parse::<SlowerThan>));
+    let slower_than = map.read("slowerThan", |node| node.checked(node.text()?.as_str(), str::parse::<SlowerThan>));
     let rate = map.read("rate", |node| node.word(&keys::RATES));
     Some(GuardPlan {
         false_rollback: budget?,

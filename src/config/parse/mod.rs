@@ -179,13 +179,7 @@ fn flag_headers(node: &Node<'_>) -> Option<FlagHeaders> {
         all(node.list()?.iter().map(name)).map(Expose::Names)
     });
     let (max_count, max_bytes) = (map.read("maxCount", Node::number), map.read("maxBytes", Node::size));
-    Some(FlagHeaders {
-        prefix: prefix?,
-        style: style?,
-        expose: expose?,
-        max_count: max_count?,
-        max_bytes: max_bytes?,
-    })
+    Some(FlagHeaders { prefix: prefix?, style: style?, expose: expose?, max_count: max_count?, max_bytes: max_bytes? })
 }
 
 fn metrics(node: &Node<'_>) -> Option<String> {

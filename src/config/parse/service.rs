@@ -229,12 +229,17 @@ fn endpoint(node: &Node<'_>) -> Option<Endpoint> {
         Err(_) => return node.expected(ALLOWED),
     };
     let host = authority.host().trim_start_matches('[').trim_end_matches(']');
-    let port = match (authority.port_u16(), authority.port()) {
-        (Some(port), _) if port > 0 => port,
-        (None, None) if !authority.as_str().ends_with(':') => 80,
-        _ => return node.expected(ALLOWED),
+    // `Authority` takes a port that is no port for none.
+    let port = match authority.as_str().strip_prefix(authority.host()).map(|rest| rest.strip_prefix(':')) {
+        Some(None) => 80,
+        Some(Some(port)) => match port.parse() {
+            Ok(port) if port > 0 => port,
+            _ => return node.expected("an app server's port is from 1 to 65535"),
+        },
+        // Somebody's name and an `@`.
+        None => return node.expected(ALLOWED),
     };
-    if host.is_empty() || authority.as_str().contains('@') {
+    if host.is_empty() {
         return node.expected(ALLOWED);
     }
     Some(Endpoint { host: host.to_owned(), port })

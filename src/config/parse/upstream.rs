@@ -52,8 +52,7 @@ pub(super) fn retry(node: &Node<'_>) -> Option<Retry> {
 
 pub(super) fn shield(node: &Node<'_>) -> Option<Shield> {
     let map = node.map()?;
-    let (methods, budget) =
-        (map.read("methods", |node| node.word(&keys::SHIELDED)), map.read("budget", Node::number));
+    let (methods, budget) = (map.read("methods", |node| node.word(&keys::SHIELDED)), map.read("budget", Node::number));
     Some(Shield { methods: methods?, budget: budget? })
 }
 

@@ -27,12 +27,14 @@ pub enum FlagWarning {
 impl fmt::Display for FlagWarning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NeverOn => {
-                f.write_str("is switched on, but nobody has it: its rollout is 0 % and no rule can match")
-            }
+            Self::NeverOn => f.write_str("is switched on, but nobody has it: its rollout is 0 % and no rule can match"),
             Self::Elsewhere => f.write_str("is off here: its environment rules name other environments"),
-            Self::RulesChangeNothing => f.write_str("is on for everybody: its user, group and percentage rules change nothing"),
-            Self::NeverMatches(RuleKind::Group) => f.write_str("has a group rule that never matches: no group is believed"),
+            Self::RulesChangeNothing => {
+                f.write_str("is on for everybody: its user, group and percentage rules change nothing")
+            }
+            Self::NeverMatches(RuleKind::Group) => {
+                f.write_str("has a group rule that never matches: no group is believed")
+            }
             Self::NeverMatches(_) => f.write_str("has a user rule that never matches: no user is believed"),
             Self::SameHeader(other) => write!(f, "has the same header as `{other}`"),
             Self::SameVariable(other) => write!(f, "is forced by the same variable as `{other}`"),
