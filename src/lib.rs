@@ -9,6 +9,7 @@
 //! - [`subject`]: where proxy and control meet: dial, ledgers, judge.
 //! - [`decide`]: the pure core: buckets, flags, guard, rollout.
 //! - [`telemetry`]: counters, histograms, the metrics text.
+//! - [`access_log`]: a line for every request.
 //! - [`rollout`]: machine, dial and judge of one rollout, driven by whoever says what time it is.
 //! - [`simulate`]: rollouts in virtual time, on made-up traffic, logs, or live outcomes.
 //! - [`control`]: deployments, flags, the only writer of snapshots.
@@ -22,6 +23,7 @@
 // The API's schemas are one literal.
 #![recursion_limit = "256"]
 
+pub mod access_log;
 pub mod admin;
 pub mod cli;
 pub mod clock;

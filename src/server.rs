@@ -14,19 +14,22 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
+use crate::access_log::AccessLogWriter;
 use crate::admin::{Admin, Gates, health_router, router};
 use crate::clock;
 use crate::config::{Config, DrainTimes};
 use crate::control::{Checkpoint, Control, ControlError, Controller, Setup, flag_warnings};
 use crate::drain::Drain;
 use crate::log;
-use crate::proxy::{CookieKey, Proxy, ProxyError, Shared, Workers};
+use crate::proxy::{CookieKey, Proxy, ProxyError, Shared, TICK, Workers};
 use crate::store::{DeployState, FlagFile, Folder, Loaded, StateFile, StoreError, Writer};
 use crate::telemetry::ProcessStats;
 
 const KEY_FILE: &str = "serin-id.key";
 /// How often it is looked whether all connections have ended.
 const LOOK: Duration = Duration::from_millis(20);
+/// A reader of the access log that does not read holds nobody up for longer.
+const FLUSH: Duration = Duration::from_secs(1);
 
 /// Why Serin does not start.
 #[derive(Debug, thiserror::Error)]
@@ -71,6 +74,7 @@ pub struct Server {
     drain: Arc<Drain>,
     gates: Arc<Gates>,
     workers: Workers,
+    access_log: AccessLogWriter,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<thread::JoinHandle<()>>,
 }
@@ -102,8 +106,14 @@ impl Server {
             writer: writer.clone(),
         });
         let drain = Arc::new(Drain::default());
-        let shared =
-            Shared { snapshot: controller.snapshot(), stats: Arc::clone(&process), key, drain: Arc::clone(&drain) };
+        let access_log = AccessLogWriter::start().map_err(StartError::Thread)?;
+        let shared = Shared {
+            snapshot: controller.snapshot(),
+            stats: Arc::clone(&process),
+            key,
+            drain: Arc::clone(&drain),
+            access_log: access_log.clone(),
+        };
         let proxy = Proxy::bind(&config, workers, shared)?;
         let addresses = proxy.addresses().to_vec();
         let control_plane = ControlPlane {
@@ -113,10 +123,11 @@ impl Server {
             recovered,
             config: Arc::clone(&config),
             drain: Arc::clone(&drain),
+            access_log: access_log.clone(),
         };
         let Running { control, admin, health, gates, stop, thread } = control_plane.start()?;
         let (workers, stop, thread) = (proxy.start()?, Some(stop), Some(thread));
-        Ok(Self { addresses, admin, health, control, process, drain, gates, workers, stop, thread })
+        Ok(Self { addresses, admin, health, control, process, drain, gates, workers, access_log, stop, thread })
     }
 
     /// Where clients connect, in the order of the configuration.
@@ -179,6 +190,9 @@ impl Server {
             open => tracing::warn!(open, "connections are cut: they lived past drain.timeout"),
         }
         self.control.settle().await;
+        // Workers hand their last lines over with their next tick.
+        tokio::time::sleep(TICK).await;
+        self.access_log.flush(FLUSH);
     }
 
     /// The control plane.
@@ -244,6 +258,7 @@ struct ControlPlane {
     recovered: u64,
     config: Arc<Config>,
     drain: Arc<Drain>,
+    access_log: AccessLogWriter,
 }
 
 struct Running {
@@ -257,7 +272,7 @@ struct Running {
 
 impl ControlPlane {
     fn start(self) -> Result<Running, StartError> {
-        let Self { controller, process, writer, recovered, config, drain } = self;
+        let Self { controller, process, writer, recovered, config, drain, access_log } = self;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)?;
         let bind = |address: SocketAddr| {
             let failed = move |source| StartError::Admin { address, source };
@@ -277,7 +292,7 @@ impl ControlPlane {
         let run = move || {
             runtime.block_on(async move {
                 let control = Control::start(controller);
-                let api = Admin { control: control.clone(), process, writer, recovered, drain };
+                let api = Admin { control: control.clone(), process, writer, recovered, drain, access_log };
                 let _ = tell.send(control);
                 if let Some(listener) = health_listener {
                     let service = health_router(api.clone()).into_make_service();

@@ -12,6 +12,7 @@ use super::access::{self, Access, Gates};
 use super::operations::operations;
 use super::problem::Problem;
 use super::{health, openapi};
+use crate::access_log::AccessLogWriter;
 use crate::control::Control;
 use crate::drain::Drain;
 use crate::store::Writer;
@@ -32,6 +33,8 @@ pub struct Admin {
     pub recovered: u64,
     /// Whether the process is ending.
     pub drain: Arc<Drain>,
+    /// Who writes the access log.
+    pub access_log: AccessLogWriter,
 }
 
 /// The admin API, for who has the right token.

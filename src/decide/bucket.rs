@@ -24,6 +24,11 @@ impl Bucket {
         if number < BUCKETS { Some(Self(number)) } else { None }
     }
 
+    /// The bucket of a hash, or of a number drawn at random.
+    pub const fn of_hash(hash: u64) -> Self {
+        Self(((hash as u128 * BUCKETS as u128) >> 64) as u16)
+    }
+
     /// Its number, 0 to 9,999.
     pub const fn number(self) -> u16 {
         self.0
@@ -179,7 +184,7 @@ impl Salt {
             xxh3_64(&[salt, id].concat())
         };
         // The product's upper half is below 10,000.
-        Bucket(((u128::from(hash) * u128::from(BUCKETS)) >> 64) as u16)
+        Bucket::of_hash(hash)
     }
 }
 

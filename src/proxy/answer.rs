@@ -37,7 +37,7 @@ impl Answer {
         }
     }
 
-    const fn code(self) -> &'static str {
+    pub(super) const fn code(self) -> &'static str {
         match self {
             Self::Refused(refusal, _) => refusal.name(),
             Self::Failed(ErrorKind::Connect) => "upstreamConnect",

@@ -75,6 +75,7 @@ impl Streaming {
         }
         match frame {
             Poll::Ready(Some(Ok(frame))) => {
+                self.exchange.passed(frame.data_ref().map_or(0, Bytes::len));
                 // Nothing comes after trailers, and hyper does not ask for it.
                 if self.incoming.is_end_stream() || frame.is_trailers() {
                     self.finish();

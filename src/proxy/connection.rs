@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::HeaderValue;
+use http::{HeaderValue, StatusCode};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -18,6 +18,7 @@ use tokio::net::TcpStream;
 
 use super::handler::handle;
 use super::io::{ClientIo, Phase, Progress};
+use super::record::Record;
 use super::timer::LazyTimer;
 use super::worker::Worker;
 use crate::clock;
@@ -60,6 +61,7 @@ pub(super) async fn serve(stream: TcpStream, peer: IpAddr, listener: Arc<Listene
         timer: RefCell::default(),
     });
     let limits = worker.view().snapshot.config.limits;
+    let known = Rc::clone(&client);
     let service = service_fn(move |request| handle(Rc::clone(&client), request));
     let io = TokioIo::new(ClientIo::new(stream, Arc::clone(&progress)));
     let mut connection = builder(&limits).serve_connection(io, service);
@@ -69,7 +71,7 @@ pub(super) async fn serve(stream: TcpStream, peer: IpAddr, listener: Arc<Listene
         poll_fn(|cx| match connection.as_mut().poll(cx) {
             Poll::Ready(result) => {
                 if let Err(error) = result {
-                    note(&worker, &progress, &error);
+                    note(&known, &error);
                 }
                 Poll::Ready(None)
             }
@@ -79,6 +81,7 @@ pub(super) async fn serve(stream: TcpStream, peer: IpAddr, listener: Arc<Listene
     };
     if late == Some(Phase::Head) {
         worker.stats.refuse(Refusal::HeaderTimeout);
+        Record::refused(&known, StatusCode::REQUEST_TIMEOUT, Refusal::HeaderTimeout.name());
         let mut io = connection.into_parts().io.into_inner();
         let farewell = async {
             let _ = io.write_all(HEADER_TIMEOUT).await;
@@ -131,9 +134,12 @@ impl Wait {
     }
 }
 
-fn note(worker: &Worker, progress: &Progress, error: &hyper::Error) {
-    if error.is_parse() && progress.phase() != Phase::Busy {
-        worker.stats.refuse(Refusal::Parser);
+fn note(client: &Client, error: &hyper::Error) {
+    if error.is_parse() && client.progress.phase() != Phase::Busy {
+        client.worker.stats.refuse(Refusal::Parser);
+        let too_large = error.is_parse_too_large();
+        let status = if too_large { StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE } else { StatusCode::BAD_REQUEST };
+        Record::refused(client, status, Refusal::Parser.name());
     }
     tracing::debug!(error = error as &dyn std::error::Error, "a client's connection ended");
 }

@@ -9,13 +9,16 @@ use std::time::Duration;
 use http::header::HeaderMap;
 use http::{Method, StatusCode, Uri};
 
+use super::added::Added;
 use super::answer::Answer;
 use super::attempt::Answered;
 use super::connection::Client;
 use super::io::Phase;
+use super::record::Record;
 use super::upload::Upload;
 use super::view::ServiceView;
 use super::waiting::{Ticket, Waiter};
+use crate::access_log::{End, Served};
 use crate::clock;
 use crate::config::ErrorRules;
 use crate::decide::bucket::Bucket;
@@ -72,6 +75,8 @@ pub(super) struct Exchange {
     about: Option<Box<About>>,
     /// Whose it is, where something is rehearsed with it.
     pub(super) tapped: Option<u64>,
+    /// What the access log will say of it, where one is kept.
+    pub(super) record: Option<Box<Record>>,
 }
 
 /// A canary request, for whoever asks later where the canary failed.
@@ -105,9 +110,58 @@ impl Exchange {
             counted: false,
             about: (assignment.track == Track::Canary && !ignored).then(|| Box::new(about())),
             tapped: None,
+            record: None,
         };
         exchange.note_wait();
         exchange
+    }
+
+    /// What is known of a request before it goes out.
+    pub(super) fn note_request(&mut self, added: &Added<'_>) {
+        if let Some(record) = &mut self.record {
+            record.line.request_id = added.request_id();
+            record.line.user = added.sticky().map(|id| self.client.worker.key.pseudonym(id));
+            record.line.served = Some(Served {
+                service: self.service.state.config.name.clone(),
+                track: self.assignment.track.name(),
+                reason: self.assignment.reason,
+                outcome: None,
+                rescue: None,
+                pool: None,
+                version: None,
+                endpoint: None,
+            });
+        }
+    }
+
+    /// Which app server answers.
+    pub(super) fn note_server(&mut self, track: Track, endpoint: &str) {
+        let role = self.service.state.role(track);
+        if let Some(served) = self.record.as_mut().and_then(|record| record.served()) {
+            served.pool = Some(role.series.pool.clone());
+            served.version = Some(role.series.version.clone()).filter(|version| !version.is_empty());
+            served.endpoint = Some(endpoint.to_owned());
+        }
+    }
+
+    /// What saved the answer.
+    pub(super) fn note_rescue(&mut self, rescue: &'static str) {
+        if let Some(served) = self.record.as_mut().and_then(|record| record.served()) {
+            served.rescue = Some(rescue);
+        }
+    }
+
+    /// So many bytes of the answer's body go to the client.
+    pub(super) fn passed(&mut self, bytes: usize) {
+        if let Some(record) = &mut self.record {
+            record.line.bytes += bytes as u64;
+        }
+    }
+
+    fn note_end(&mut self, end: End) {
+        if let Some(record) = &mut self.record {
+            record.line.end = end;
+        }
     }
 
     /// Since when the app could answer: the end of the request's body.
@@ -151,6 +205,9 @@ impl Exchange {
         // An answer may come before the request's body has ended.
         let latency = now.since(self.asked_at().unwrap_or(now));
         self.service.record_latency(self.assignment.track, latency);
+        if let Some(record) = &mut self.record {
+            record.line.latency = Some(latency.as_micros() as f64 / 1e6);
+        }
         self.state = State::Answered { at: now };
         let error = error_of(&self.service.state.config.errors, status, headers);
         if let Some(about) = &mut self.about {
@@ -178,10 +235,14 @@ impl Exchange {
     pub(super) fn answers(&mut self, track: Track, code: u16) {
         self.counted = true;
         self.service.state.role(track).series.count(self.client.worker.index, code);
+        if let Some(record) = &mut self.record {
+            record.line.status = code;
+        }
     }
 
     /// The last byte of the answer has passed.
     pub(super) fn finished(&mut self) {
+        self.note_end(End::Complete);
         match self.state {
             State::Answered { .. } => self.settle(OutcomeKind::Success),
             _ => self.state = State::Done,
@@ -190,6 +251,7 @@ impl Exchange {
 
     /// The answer's body broke off.
     pub(super) fn truncated(&mut self) {
+        self.note_end(End::Truncated);
         match self.state {
             State::Answered { .. } | State::Streaming => self.settle(OutcomeKind::Error(ErrorKind::Truncated)),
             _ => {}
@@ -248,6 +310,9 @@ impl Exchange {
         self.state = State::Done;
         if self.ignored {
             return;
+        }
+        if let Some(served) = self.record.as_mut().and_then(|record| record.served()) {
+            served.outcome = Some(kind.name());
         }
         if !late {
             self.tell(kind, headed_at);
@@ -339,6 +404,9 @@ pub(super) fn error_of(rules: &ErrorRules, status: StatusCode, headers: &HeaderM
 impl Drop for Exchange {
     fn drop(&mut self) {
         self.left();
+        if let Some(record) = self.record.take() {
+            self.client.worker.log(record);
+        }
         self.client.progress.enter(Phase::Idle);
     }
 }

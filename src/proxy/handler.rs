@@ -21,6 +21,7 @@ use super::head::{self, Head};
 use super::headers;
 use super::identity::{COOKIE_NAME, Identifier, Identity};
 use super::io::Phase;
+use super::record::Record;
 use super::rescue;
 use super::upload::{Gate, Upload};
 use super::view::{ServiceView, View};
@@ -46,14 +47,21 @@ pub(super) fn handle(
     let copy = parts.headers.clone();
     let mut own = Some((std::mem::replace(&mut parts.headers, copy), body));
     async move {
-        let mut answer = match forward(&client, &parts, &mut own).await {
+        let mut record = None;
+        let mut answer = match forward(&client, &parts, &mut own, &mut record).await {
             Ok(response) => response,
             Err(answer) => {
                 if let Answer::Refused(refusal, _) = answer {
                     client.worker.stats.refuse(refusal);
                 }
                 client.progress.enter(Phase::Idle);
-                answer.respond(&parts.headers)
+                let response = answer.respond(&parts.headers);
+                if let Some(mut record) = record {
+                    let bytes = response.body().size_hint().exact().unwrap_or(0);
+                    record.answered_by_serin(response.status(), answer.code(), bytes);
+                    client.worker.log(record);
+                }
+                response
             }
         };
         if client.worker.drain.begun() {
@@ -66,8 +74,14 @@ pub(super) fn handle(
 /// The client's own fields and body, until they go out.
 type Own = Option<(HeaderMap, Incoming)>;
 
-async fn forward(client: &Rc<Client>, parts: &Parts, own: &mut Own) -> Result<Response<ResponseBody>, Answer> {
+async fn forward(
+    client: &Rc<Client>,
+    parts: &Parts,
+    own: &mut Own,
+    record: &mut Option<Box<Record>>,
+) -> Result<Response<ResponseBody>, Answer> {
     let view = client.worker.view();
+    *record = Record::begin(client, &view, parts);
     let head = head::admit(parts, &view.snapshot.config.limits, &view.protected, client.trusted)?;
     let service = route(&view, &head)?;
     let (identity, minted) = identify(client, &view, &service, parts);
@@ -90,6 +104,8 @@ async fn forward(client: &Rc<Client>, parts: &Parts, own: &mut Own) -> Result<Re
     let mut exchange =
         Exchange::new(Rc::clone(client), Rc::clone(&service), assignment, ignored, upload.clone(), about);
     exchange.tapped = tapped;
+    exchange.record = record.take();
+    exchange.note_request(&added);
     let role = Role { track: assignment.track, reason: assignment.reason };
     if assignment.word.is_some() && role.track == Track::Stable {
         service.budget().earn();
@@ -105,6 +121,7 @@ async fn forward(client: &Rc<Client>, parts: &Parts, own: &mut Own) -> Result<Re
                     other => other.status().as_u16(),
                 },
             );
+            *record = exchange.record.take();
             Err(answer)
         }
     }
@@ -139,7 +156,7 @@ fn identify<'a>(
 }
 
 /// The nearest address in X-Forwarded-For that is no trusted peer, else the peer.
-fn client_address(client: &Client, headers: &HeaderMap) -> IpAddr {
+pub(super) fn client_address(client: &Client, headers: &HeaderMap) -> IpAddr {
     if !client.trusted {
         return client.peer;
     }
@@ -206,6 +223,7 @@ fn answer(
     let Answered { response, lease, server, track } = answered;
     let (mut parts, incoming) = response.into_parts();
     exchange.answers(track, parts.status.as_u16());
+    exchange.note_server(track, server.name());
     // hyper writes what the client speaks; an app's own version says nothing to it.
     parts.version = Version::HTTP_11;
     parts.extensions.clear();

@@ -42,6 +42,12 @@ impl CookieKey {
         hasher.finish()
     }
 
+    /// Stands for an id where that must not be seen: the same one for the same id. No code
+    /// of a cookie, as those are made of digits alone.
+    pub(super) fn pseudonym(&self, id: &str) -> String {
+        format!("{:016x}", self.check(&format!("pseudonym:{id}")))
+    }
+
     /// The cookie's value for 128 random bits.
     pub(super) fn seal(&self, random: u128) -> String {
         let id = format!("{random:032x}");

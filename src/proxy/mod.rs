@@ -30,6 +30,7 @@ mod head;
 mod headers;
 mod identity;
 mod io;
+mod record;
 mod rescue;
 mod timer;
 mod upload;
@@ -38,4 +39,4 @@ mod waiting;
 mod worker;
 
 pub use identity::CookieKey;
-pub use worker::{NewListeners, Proxy, ProxyError, Shared, Workers};
+pub use worker::{NewListeners, Proxy, ProxyError, Shared, TICK, Workers};

@@ -57,6 +57,7 @@ async fn without_server(
         (Track::Canary, ErrorKind::NoEndpoint) => {
             let role = Role { track: Track::Stable, reason: FALLBACK };
             let server = way.take(role.track, None, exchange).await.map_err(Answer::Failed)?;
+            exchange.note_rescue(FALLBACK);
             way.attempt(server, role, headers, exchange).await
         }
         (Track::Canary, _) => rescue(way, role, kind, None, nowhere, exchange).await,
@@ -92,6 +93,7 @@ async fn rescue(
         left -= 1;
         let again = way.attempt(server, role, way.headers(), exchange).await;
         if count(way, Rescue::Retry, &again) {
+            exchange.note_rescue(Rescue::Retry.name());
             return again;
         }
     }
@@ -107,6 +109,7 @@ async fn rescue(
             canary.subject.count_shielded(!good);
         }
         if good {
+            exchange.note_rescue(Rescue::Shield.name());
             return again;
         }
     }
@@ -141,7 +144,11 @@ async fn skew(way: &Way<'_>, role: Role, first: Result, exchange: &mut Exchange)
     let Ok(server) = way.take(other, None, exchange).await else { return first };
     let again = way.attempt(server, Role { track: other, reason: "skew" }, way.headers(), exchange).await;
     let found = |answered: &Answered| answered.response.status() != StatusCode::NOT_FOUND;
-    if count(way, Rescue::Skew, &again) && again.as_ref().is_ok_and(found) { again } else { first }
+    if count(way, Rescue::Skew, &again) && again.as_ref().is_ok_and(found) {
+        exchange.note_rescue(Rescue::Skew.name());
+        return again;
+    }
+    first
 }
 
 /// Counts a further attempt; whether it was good.

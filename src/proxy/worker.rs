@@ -19,15 +19,17 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::connection::serve;
 use super::identity::CookieKey;
+use super::record::{Lines, Record};
 use super::view::{AppServers, View};
+use crate::access_log::AccessLogWriter;
 use crate::clock;
 use crate::config::{Config, Listener};
 use crate::drain::Drain;
 use crate::snapshot::Snapshot;
 use crate::telemetry::ProcessStats;
 
-/// Who hangs is found to be slow at most this late.
-const TICK: Duration = Duration::from_millis(50);
+/// Who hangs is found to be slow at most this late, and lines of the access log are handed over.
+pub const TICK: Duration = Duration::from_millis(50);
 /// Latencies are at most this many ticks old in metrics.
 const FLUSH: u32 = 5;
 /// How often accepting looks whether it may go on.
@@ -45,6 +47,8 @@ pub struct Shared {
     pub key: CookieKey,
     /// Whether the process is ending.
     pub drain: Arc<Drain>,
+    /// Who writes the access log.
+    pub access_log: AccessLogWriter,
 }
 
 /// Why the proxy does not start.
@@ -221,6 +225,7 @@ async fn run(index: usize, shared: Shared, listeners: Bound, mut orders: Unbound
         tick = (tick + 1) % FLUSH;
         let (view, now) = (worker.view(), clock::now());
         view.find_slow(now);
+        worker.lines.hand_over();
         if tick == 0 {
             view.flush();
             worker.servers.borrow_mut().sweep(now);
@@ -334,11 +339,12 @@ pub(super) struct Worker {
     view: RefCell<Rc<View>>,
     servers: RefCell<AppServers>,
     ids: Cell<u64>,
+    lines: Lines,
 }
 
 impl Worker {
     fn new(index: usize, shared: Shared) -> Self {
-        let Shared { snapshot, stats, key, drain } = shared;
+        let Shared { snapshot, stats, key, drain, access_log } = shared;
         let mut servers = AppServers::default();
         let view = View::new(snapshot.load_full(), index, None, &mut servers, &stats);
         let mut seed = [0_u8; 8];
@@ -353,6 +359,7 @@ impl Worker {
             view: RefCell::new(Rc::new(view)),
             servers: RefCell::new(servers),
             ids: Cell::new(u64::from_le_bytes(seed) ^ index as u64),
+            lines: Lines::new(access_log),
         }
     }
 
@@ -369,6 +376,13 @@ impl Worker {
         drop(view);
         *self.view.borrow_mut() = Rc::clone(&new);
         new
+    }
+
+    /// Writes what is known of a request, where an access log is kept by now.
+    pub(super) fn log(&self, record: Box<Record>) {
+        if let Some(log) = &self.view().snapshot.config.access_log {
+            self.lines.add(record, log);
+        }
     }
 
     /// A number that no other request has.

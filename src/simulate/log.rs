@@ -41,19 +41,21 @@ impl std::str::FromStr for LogLine {
     }
 }
 
-/// `{"time": "2026-01-01T00:00:00Z", "user": "u-1", "status": 200, "latency": 0.012}`; time
-/// also as seconds since 1970, latency in seconds.
+/// `{"time": "2026-01-01T00:00:00Z", "user": "u-1", "status": 200, "latency": 0.012}`, as
+/// Serin's own access log; time also as seconds since 1970, latency in seconds, `client`
+/// where there is no `user`.
 fn from_json(line: &str) -> Option<LogLine> {
     let value: Value = serde_json::from_str(line).ok()?;
     let at_millis = match &value["time"] {
         Value::String(text) => text.parse::<jiff::Timestamp>().ok()?.as_millisecond(),
         number => (number.as_f64()? * 1e3) as i64,
     };
-    let user = match &value["user"] {
-        Value::String(user) => user.clone(),
-        Value::Number(user) => user.to_string(),
-        _ => return None,
+    let named = |key: &str| match &value[key] {
+        Value::String(user) => Some(user.clone()),
+        Value::Number(user) => Some(user.to_string()),
+        _ => None,
     };
+    let user = named("user").or_else(|| named("client"))?;
     let latency = value["latency"].as_f64().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
     Some(LogLine { at_millis, user, status: u16::try_from(value["status"].as_u64()?).ok()?, latency })
 }

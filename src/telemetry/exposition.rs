@@ -68,6 +68,8 @@ pub struct Scrape {
     pub state_write_errors: u64,
     /// State files that were broken at the start.
     pub state_recovered: u64,
+    /// Lines of the access log that were written, and dropped.
+    pub access_log_lines: [u64; 2],
 }
 
 impl Scrape {
@@ -404,6 +406,13 @@ impl Scrape {
             "serin_state_recovered",
             "State files that were broken at the start and were put aside",
             [(Vec::new(), self.state_recovered as f64)],
+        )?;
+        let [written, dropped] = self.access_log_lines;
+        let lines = [("written", written), ("dropped", dropped)];
+        families.counters(
+            "serin_access_log_lines",
+            "Lines of the access log, by what became of them",
+            lines.map(|(result, count)| (vec![("result", result.to_owned())], count)),
         )?;
         let reloads = [true, false].map(|good| {
             let result = if good { "applied" } else { "refused" };

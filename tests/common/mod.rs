@@ -80,7 +80,17 @@ impl Serin {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("serin.yaml");
         std::fs::write(&file, whole(&folder, config)).unwrap();
-        let Started { process, proxy, admin, health, log } = spawn(&file, variables);
+        let Started { process, proxy, admin, health, log } = spawn(&file, variables, Stdio::null());
+        Self { process, proxy, admin, health, folder, log }
+    }
+
+    /// The same with a standard output that nobody reads.
+    pub fn start_unread(config: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("serin.yaml");
+        let listeners = "listeners: [ { address: '127.0.0.1:0' } ]\nadmin: { address: '127.0.0.1:0' }";
+        std::fs::write(&file, whole(&folder, &format!("{listeners}\n{config}"))).unwrap();
+        let Started { process, proxy, admin, health, log } = spawn(&file, &[], Stdio::piped());
         Self { process, proxy, admin, health, folder, log }
     }
 
@@ -103,7 +113,8 @@ impl Serin {
 
     /// Starts it on the state that an earlier one left.
     pub fn start_again(&mut self) {
-        let Started { process, proxy, admin, health, log } = spawn(&self.folder.path().join("serin.yaml"), &[]);
+        let Started { process, proxy, admin, health, log } =
+            spawn(&self.folder.path().join("serin.yaml"), &[], Stdio::null());
         (self.process, self.proxy, self.admin, self.health, self.log) = (process, proxy, admin, health, log);
     }
 
@@ -210,12 +221,13 @@ struct Started {
     log: Arc<Mutex<Vec<String>>>,
 }
 
-fn spawn(config: &Path, variables: &[(&str, &str)]) -> Started {
+fn spawn(config: &Path, variables: &[(&str, &str)], stdout: Stdio) -> Started {
     let mut process = Command::new(env!("CARGO_BIN_EXE_serin"))
         .args(["run", "--config"])
         .arg(config)
         .envs(variables.iter().copied())
         .env("NO_COLOR", "1")
+        .stdout(stdout)
         .stderr(Stdio::piped())
         .spawn()
         .map(Process)
