@@ -15,7 +15,8 @@
 //! - [`control`]: deployments, flags, the only writer of snapshots.
 //! - [`store`]: what survives a restart.
 //! - [`admin`]: the JSON API; [`cli`]: words for people; [`config`]: the YAML.
-//! - [`server`]: all of it, started in order, changed while it runs, ended ([`drain`]); [`clock`]: what time it is.
+//! - [`server`]: all of it, started in order, changed while it runs, handed over
+//!   ([`handover`]), ended ([`drain`]); [`clock`]: what time it is.
 //!
 //! Arrows point one way: the shell uses the core, the core uses nothing of the
 //! shell, and `proxy` never calls `control`. `tests/architecture.rs` holds this.
@@ -32,6 +33,7 @@ pub mod control;
 pub mod decide;
 mod demo;
 pub mod drain;
+pub mod handover;
 pub mod log;
 pub mod overrides;
 pub mod proxy;

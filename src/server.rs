@@ -5,14 +5,18 @@
 //! known before the first request can come.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::fs::File;
+use std::future::IntoFuture;
+use std::io;
+use std::net::{SocketAddr, TcpListener as StdListener};
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
+use axum::Router;
 use tokio::net::TcpListener;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use crate::access_log::AccessLogWriter;
 use crate::admin::{Admin, Gates, health_router, router};
@@ -20,8 +24,9 @@ use crate::clock;
 use crate::config::{Config, DrainTimes};
 use crate::control::{Checkpoint, Control, ControlError, Controller, Setup, flag_warnings};
 use crate::drain::Drain;
+use crate::handover::{HandoverError, Inheritance, Successor};
 use crate::log;
-use crate::proxy::{CookieKey, Proxy, ProxyError, Shared, TICK, Workers};
+use crate::proxy::{CookieKey, Loads, Proxy, ProxyError, Shared, TICK, Workers};
 use crate::store::{DeployState, FlagFile, Folder, Loaded, StateFile, StoreError, Writer};
 use crate::telemetry::ProcessStats;
 
@@ -75,19 +80,34 @@ pub struct Server {
     gates: Arc<Gates>,
     workers: Workers,
     access_log: AccessLogWriter,
+    /// The lock of the state's folder.
+    lock: File,
+    doors: Doors,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<thread::JoinHandle<()>>,
 }
 
+/// The sockets of the admin API and of probes, and whether somebody is let in there.
+struct Doors {
+    open: watch::Sender<bool>,
+    admin: (SocketAddr, StdListener),
+    health: Option<(SocketAddr, StdListener)>,
+}
+
 impl Server {
-    /// Starts it.
+    /// Starts it, on what another process hands over where it does.
     ///
     /// # Errors
     /// An address in use, or state that cannot be read.
-    pub fn start(config: Config) -> Result<Self, StartError> {
+    pub fn start(config: Config, inheritance: Inheritance) -> Result<Self, StartError> {
+        let Inheritance { mut listeners, admin: admin_socket, health: health_socket, lock } = inheritance;
         let workers = config.workers.unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from));
         let config = Arc::new(config);
-        let folder = Folder::open(&config.state_directory)?;
+        let folder = match lock {
+            Some(lock) => Folder::inherit(&config.state_directory, lock)?,
+            None => Folder::open(&config.state_directory)?,
+        };
+        let lock = folder.lock().map_err(StartError::Thread)?;
         let key = CookieKey::new(folder.secret(KEY_FILE)?);
         let mut recovered = 0;
         let flags: Option<FlagFile> = good(folder.load(StateFile::Flags.name())?, &mut recovered);
@@ -106,6 +126,7 @@ impl Server {
             writer: writer.clone(),
         });
         let drain = Arc::new(Drain::default());
+        let loads = Arc::new(Loads::new(workers));
         let access_log = AccessLogWriter::start().map_err(StartError::Thread)?;
         let shared = Shared {
             snapshot: controller.snapshot(),
@@ -113,8 +134,9 @@ impl Server {
             key,
             drain: Arc::clone(&drain),
             access_log: access_log.clone(),
+            loads: Arc::clone(&loads),
         };
-        let proxy = Proxy::bind(&config, workers, shared)?;
+        let proxy = Proxy::bind(&config, workers, shared, &mut listeners)?;
         let addresses = proxy.addresses().to_vec();
         let control_plane = ControlPlane {
             controller,
@@ -124,10 +146,21 @@ impl Server {
             config: Arc::clone(&config),
             drain: Arc::clone(&drain),
             access_log: access_log.clone(),
+            loads,
         };
-        let Running { control, admin, health, gates, stop, thread } = control_plane.start()?;
+        let (open, is_open) = watch::channel(true);
+        let doors = Doors {
+            open,
+            admin: door(config.admin.address, admin_socket)?,
+            health: config.health.map(|address| door(address, health_socket)).transpose()?,
+        };
+        let local = |(address, socket): &(SocketAddr, StdListener)| socket.local_addr().unwrap_or(*address);
+        let (admin, health) = (local(&doors.admin), doors.health.as_ref().map(local));
+        let Running { control, gates, stop, thread } = control_plane.start(&doors, is_open)?;
         let (workers, stop, thread) = (proxy.start()?, Some(stop), Some(thread));
-        Ok(Self { addresses, admin, health, control, process, drain, gates, workers, access_log, stop, thread })
+        Ok(Self {
+            addresses, admin, health, control, process, drain, gates, workers, access_log, lock, doors, stop, thread,
+        })
     }
 
     /// Where clients connect, in the order of the configuration.
@@ -172,12 +205,49 @@ impl Server {
         self.process.config_reloaded(good);
     }
 
+    /// Hands over to the next process: it has everything and serves once this is answered,
+    /// and this process is to drain. The value is its id.
+    ///
+    /// # Errors
+    /// Where the next one does not start or serve: then this one goes on as before.
+    pub async fn hand_over(&self) -> Result<u32, HandoverError> {
+        let failed = |error: tokio::task::JoinError| HandoverError::NotServing(io::Error::other(error));
+        let successor = tokio::task::spawn_blocking(Successor::start).await.map_err(failed)??;
+        // Who comes to the admin API from now on waits for the next process.
+        self.doors.open.send_replace(false);
+        let handed = async {
+            let resting = self.control.rest().await.map_err(|_| HandoverError::State)?;
+            let inheritance = self.inheritance().map_err(HandoverError::NotServing)?;
+            let hand_over = move || successor.hand_over(&inheritance);
+            let next = tokio::task::spawn_blocking(hand_over).await.map_err(failed)??;
+            // The state is another process's for good.
+            std::mem::forget(resting);
+            Ok(next)
+        };
+        let handed = handed.await;
+        if handed.is_err() {
+            self.doors.open.send_replace(true);
+        }
+        handed
+    }
+
+    fn inheritance(&self) -> io::Result<Inheritance> {
+        let duplicate = |(address, socket): &(SocketAddr, StdListener)| Ok::<_, io::Error>((*address, socket.try_clone()?));
+        Ok(Inheritance {
+            listeners: self.workers.duplicates()?.into(),
+            admin: Some(duplicate(&self.doors.admin)?),
+            health: self.doors.health.as_ref().map(duplicate).transpose()?,
+            lock: Some(self.lock.try_clone()?),
+        })
+    }
+
     /// Ends in peace: probes fail and answers close their connections, accepting goes on
     /// for a while, then connections may come to their end. Dropped early it ends at once.
     pub async fn drain(&self, times: DrainTimes) {
         self.drain.begin();
         tracing::info!(open = self.process.open(), "ending: answers close their connections");
         tokio::time::sleep(times.delay).await;
+        self.workers.release();
         self.drain.stop_accepting();
         // Workers let in who waits before they look at anything else.
         tokio::time::sleep(LOOK).await;
@@ -259,29 +329,20 @@ struct ControlPlane {
     config: Arc<Config>,
     drain: Arc<Drain>,
     access_log: AccessLogWriter,
+    loads: Arc<Loads>,
 }
 
 struct Running {
     control: Control,
-    admin: SocketAddr,
-    health: Option<SocketAddr>,
     gates: Arc<Gates>,
     stop: oneshot::Sender<()>,
     thread: thread::JoinHandle<()>,
 }
 
 impl ControlPlane {
-    fn start(self) -> Result<Running, StartError> {
-        let Self { controller, process, writer, recovered, config, drain, access_log } = self;
+    fn start(self, doors: &Doors, is_open: watch::Receiver<bool>) -> Result<Running, StartError> {
+        let Self { controller, process, writer, recovered, config, drain, access_log, loads } = self;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)?;
-        let bind = |address: SocketAddr| {
-            let failed = move |source| StartError::Admin { address, source };
-            let listener = runtime.block_on(TcpListener::bind(address)).map_err(failed)?;
-            let bound = listener.local_addr().map_err(failed)?;
-            Ok::<_, StartError>((listener, bound))
-        };
-        let (listener, admin) = bind(config.admin.address)?;
-        let (health_listener, health) = config.health.map(bind).transpose()?.unzip();
         if config.admin.tokens.is_empty() {
             tracing::info!("no admin.tokens: whoever is on this machine may change everything");
         }
@@ -289,26 +350,55 @@ impl ControlPlane {
         let own_gates = Arc::clone(&gates);
         let (stop, stopped) = oneshot::channel::<()>();
         let (tell, told) = mpsc::channel();
+        let duplicate = |(_, socket): &(SocketAddr, StdListener)| socket.try_clone().map_err(StartError::Thread);
+        let admin = duplicate(&doors.admin)?;
+        let health = doors.health.as_ref().map(duplicate).transpose()?;
         let run = move || {
             runtime.block_on(async move {
                 let control = Control::start(controller);
-                let api = Admin { control: control.clone(), process, writer, recovered, drain, access_log };
+                let api = Admin { control: control.clone(), process, writer, recovered, drain, access_log, loads };
                 let _ = tell.send(control);
-                if let Some(listener) = health_listener {
-                    let service = health_router(api.clone()).into_make_service();
-                    tokio::spawn(async move { axum::serve(listener, service).await });
+                if let Some(health) = health {
+                    tokio::spawn(serve_while_open(health, is_open.clone(), health_router(api.clone())));
                 }
-                let service = router(api, &own_gates).into_make_service_with_connect_info::<SocketAddr>();
                 tokio::select! {
-                    result = axum::serve(listener, service) => if let Err(error) = result {
-                        tracing::error!(%error, "the admin API has ended");
-                    },
+                    () = serve_while_open(admin, is_open, router(api, &own_gates)) => {}
                     _ = stopped => {}
                 }
             });
         };
         let thread = thread::Builder::new().name("serin-control".into()).spawn(run).map_err(StartError::Thread)?;
         let control = told.recv().map_err(|error| StartError::Thread(std::io::Error::other(error)))?;
-        Ok(Running { control, admin, health, gates, stop, thread })
+        Ok(Running { control, gates, stop, thread })
+    }
+}
+
+/// A socket for an address: the one that was handed over for it, or a new one.
+fn door(address: SocketAddr, given: Option<(SocketAddr, StdListener)>) -> Result<(SocketAddr, StdListener), StartError> {
+    let failed = |source| StartError::Admin { address, source };
+    let socket = match given {
+        Some((known, socket)) if known == address => socket,
+        _ => StdListener::bind(address).map_err(failed)?,
+    };
+    socket.set_nonblocking(true).map_err(failed)?;
+    Ok((address, socket))
+}
+
+/// Serves a socket while its door is open: who comes to a closed one waits for whoever has
+/// the socket, too, or until it opens again.
+async fn serve_while_open(socket: StdListener, mut is_open: watch::Receiver<bool>, router: Router) {
+    let service = router.into_make_service_with_connect_info::<SocketAddr>();
+    while is_open.wait_for(|open| *open).await.is_ok() {
+        let listener = match socket.try_clone().and_then(TcpListener::from_std) {
+            Ok(listener) => listener,
+            Err(error) => return tracing::error!(%error, "the admin API has ended"),
+        };
+        let mut watched = is_open.clone();
+        let closed = async move { drop(watched.wait_for(|open| !*open).await) };
+        // What is under way goes on beside whatever is served next.
+        tokio::spawn(axum::serve(listener, service.clone()).with_graceful_shutdown(closed).into_future());
+        if is_open.wait_for(|open| !*open).await.is_err() {
+            return;
+        }
     }
 }

@@ -15,6 +15,7 @@ use super::{health, openapi};
 use crate::access_log::AccessLogWriter;
 use crate::control::Control;
 use crate::drain::Drain;
+use crate::proxy::Loads;
 use crate::store::Writer;
 use crate::telemetry::ProcessStats;
 
@@ -35,6 +36,8 @@ pub struct Admin {
     pub drain: Arc<Drain>,
     /// Who writes the access log.
     pub access_log: AccessLogWriter,
+    /// How many connections each worker has.
+    pub loads: Arc<Loads>,
 }
 
 /// The admin API, for who has the right token.

@@ -47,6 +47,8 @@ pub(super) async fn metrics(State(admin): State<Admin>, headers: HeaderMap) -> R
         process: Arc::clone(&admin.process),
         state_write_errors: admin.writer.errors(),
         state_recovered: admin.recovered,
+        worker_connections: admin.loads.open(),
+        connections_moved: admin.loads.moved(),
         access_log_lines: [admin.access_log.counts().written(), admin.access_log.counts().dropped()],
     };
     let failed = |error: std::fmt::Error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "metrics", error.to_string());

@@ -34,6 +34,7 @@ impl From<ControlError> for Problem {
             ControlError::Conflict { code, .. } => Self::new(StatusCode::CONFLICT, code, detail),
             ControlError::TooMuch { code, .. } => Self::new(StatusCode::UNPROCESSABLE_ENTITY, code, detail),
             ControlError::NotDurable(_) => Self::new(StatusCode::SERVICE_UNAVAILABLE, "notDurable", detail),
+            ControlError::HandedOver => Self::new(StatusCode::SERVICE_UNAVAILABLE, "handedOver", detail),
             ControlError::Ended => Self::new(StatusCode::SERVICE_UNAVAILABLE, "ending", detail),
         }
     }

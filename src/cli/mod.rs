@@ -9,6 +9,7 @@ mod commands;
 mod deploy;
 mod flags;
 mod log;
+mod manager;
 pub(crate) mod output;
 mod plan;
 mod rehearse;
@@ -32,6 +33,9 @@ pub(crate) enum CliError {
     /// Serin does not start.
     #[error(transparent)]
     Start(#[from] crate::server::StartError),
+    /// What another process hands over is not what the configuration wants.
+    #[error(transparent)]
+    Activation(#[from] crate::handover::ActivationError),
     /// The admin API cannot be reached.
     #[error("cannot reach Serin's admin API at {address}: is it running? (serin run, or --admin for another address)")]
     Unreachable {

@@ -4,12 +4,15 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::CliError;
+use super::manager;
 use super::output::{error_text, line};
 use crate::config::{self, Config, DrainTimes, Problem, Warnings, Watch};
 use crate::control::flag_warnings;
+use crate::handover::{Heir, activated};
 use crate::log;
 use crate::server::Server;
 use crate::store::{FlagFile, StateFile};
+use rustix::process::Resource;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// How often the file is looked at.
@@ -19,7 +22,13 @@ pub(super) fn run(file: &Path) -> Result<(), CliError> {
     let config = config::load(file)?;
     log::begin(config.log);
     warn(&config);
-    let server = Server::start(config)?;
+    raise_descriptors(&config);
+    let heir = Heir::of_this_process().map_err(taking_over)?;
+    let inheritance = match &heir {
+        Some(heir) => heir.take().map_err(taking_over)?,
+        None => activated(&config)?,
+    };
+    let server = Server::start(config, inheritance)?;
     for address in server.addresses() {
         tracing::info!(%address, "listening");
     }
@@ -27,7 +36,33 @@ pub(super) fn run(file: &Path) -> Result<(), CliError> {
     if let Some(address) = server.health() {
         tracing::info!(%address, "health and metrics");
     }
+    match heir {
+        Some(heir) => {
+            heir.serves().map_err(taking_over)?;
+            tracing::info!("took over from the process before");
+        }
+        // The process before says it in the other's stead.
+        None => manager::ready(),
+    }
     supervise(&server, file)
+}
+
+fn taking_over(source: std::io::Error) -> CliError {
+    CliError::System { doing: "cannot take over from the process before", source }
+}
+
+/// As many descriptors as the system allows: a connection takes two, its own and an app server's.
+fn raise_descriptors(config: &Config) {
+    let mut limit = rustix::process::getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = rustix::process::setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%error, "the limit of descriptors cannot be raised");
+    }
+    let allowed = rustix::process::getrlimit(Resource::Nofile).current;
+    let wanted = config.limits.connections as u64 * 2;
+    if let Some(allowed) = allowed.filter(|allowed| *allowed < wanted) {
+        tracing::warn!(allowed, wanted, "limits.connections may need more descriptors than this process may have");
+    }
 }
 
 pub(super) fn check(file: &Path) -> Result<(), CliError> {
@@ -63,12 +98,13 @@ fn warn(config: &Config) {
 }
 
 /// Serves until it is told to end: a changed file and SIGHUP bring another configuration,
-/// SIGTERM ends in peace, SIGINT without the delay, as a person waits; a second one ends
-/// at once.
+/// SIGUSR2 brings the program that stands at this one's place by now, SIGTERM ends in peace,
+/// SIGINT without the delay, as a person waits; a second one ends at once.
 fn supervise(server: &Server, file: &Path) -> Result<(), CliError> {
     runtime()?.block_on(async {
         let (mut signals, mut watch) = (Signals::new()?, Watch::new(file));
         let mut hangup = signal(SignalKind::hangup()).map_err(failed)?;
+        let mut upgrade = signal(SignalKind::user_defined2()).map_err(failed)?;
         let mut looks = tokio::time::interval(LOOK);
         let end = loop {
             let reload = tokio::select! {
@@ -77,24 +113,50 @@ fn supervise(server: &Server, file: &Path) -> Result<(), CliError> {
                     watch.was_read();
                     true
                 }
+                _ = upgrade.recv() => match hand_over(server).await {
+                    true => break End::HandedOver,
+                    false => continue,
+                },
                 _ = looks.tick() => watch.has_changed(),
             };
             if reload {
+                manager::reloading();
                 let good = reload_from(server, file).await;
                 server.reloaded(good);
+                manager::ready();
             }
         };
         let drain = server.control().snapshot().config.drain;
         let drain = match end {
             End::Terminate => drain,
-            End::Interrupt => DrainTimes { delay: Duration::ZERO, ..drain },
+            // A person waits, or nobody new comes.
+            End::Interrupt | End::HandedOver => DrainTimes { delay: Duration::ZERO, ..drain },
         };
+        if !matches!(end, End::HandedOver) {
+            manager::stopping();
+        }
         tokio::select! {
             () = server.drain(drain) => {}
             _ = signals.end() => tracing::warn!("ending at once"),
         }
         Ok(())
     })
+}
+
+/// Hands over to the program that stands at this one's place by now; whether it serves.
+async fn hand_over(server: &Server) -> bool {
+    tracing::info!("handing over to the next process");
+    match server.hand_over().await {
+        Ok(process) => {
+            tracing::info!(process, "the next process serves: this one ends");
+            manager::is_another(process);
+            true
+        }
+        Err(error) => {
+            tracing::error!(error = &error as &dyn std::error::Error, "this process goes on");
+            false
+        }
+    }
 }
 
 /// Reads the file again; whether it is in force.
@@ -144,6 +206,7 @@ struct Signals {
 enum End {
     Terminate,
     Interrupt,
+    HandedOver,
 }
 
 impl Signals {

@@ -47,6 +47,8 @@ pub struct Controller {
     pub(super) unsaved_flags: bool,
     /// Why the flag file cannot be written: somebody broke it by hand.
     pub(super) broken_flags: Option<String>,
+    /// Another process is to have the state: nothing changes.
+    pub(super) resting: bool,
     pub(super) flag_counters: HashMap<Vec<String>, Arc<FlagCounters>>,
     pub(super) services: Vec<ServiceControl>,
     /// What was stored of services that the configuration lacks: nothing is lost.
@@ -91,6 +93,7 @@ impl Controller {
             unsaved_flags: setup.flags.is_none(),
             flags: Arc::new(setup.flags.unwrap_or_default()),
             broken_flags: None,
+            resting: false,
             flag_counters: HashMap::new(),
             absent: absent(deployments.as_ref(), &setup.config),
             services,

@@ -44,6 +44,9 @@ pub enum ControlError {
     /// It could not be made durable, and so was not carried out.
     #[error("the change was not carried out, as it could not be written: {0}")]
     NotDurable(String),
+    /// Another process has the state by now.
+    #[error("another process takes over at this moment: try again")]
+    HandedOver,
     /// Control has ended.
     #[error("the process is ending")]
     Ended,

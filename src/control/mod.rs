@@ -54,6 +54,11 @@ pub struct Control {
     events: Events,
 }
 
+/// Control changes nothing for as long as this lives.
+// Nothing is ever sent: its end is what wakes control.
+#[derive(Debug)]
+pub struct Resting(#[allow(dead_code)] oneshot::Sender<()>);
+
 /// A change that was carried out.
 #[derive(Clone, Debug)]
 pub struct Done<T> {
@@ -146,6 +151,21 @@ impl Control {
         let (reply, settled) = oneshot::channel();
         if self.send(Command::Settle(reply)).await.is_ok() {
             let _ = settled.await;
+        }
+    }
+
+    /// Writes everything and changes nothing from then on, until the value is dropped:
+    /// another process is to have the state.
+    ///
+    /// # Errors
+    /// Where it cannot be written.
+    pub async fn rest(&self) -> Result<Resting, ControlError> {
+        let ((ready, durable), (wake, woken)) = (oneshot::channel(), oneshot::channel());
+        self.send(Command::Rest { ready, woken }).await?;
+        match durable.await {
+            Ok(true) => Ok(Resting(wake)),
+            Ok(false) => Err(ControlError::NotDurable("see the log".to_owned())),
+            Err(_) => Err(ControlError::Ended),
         }
     }
 

@@ -38,6 +38,9 @@ pub(super) enum Command {
     ReloadFlags { discard: bool, by: String, reply: oneshot::Sender<Result<(), ControlError>> },
     /// Writes everything that is not written yet.
     Settle(oneshot::Sender<()>),
+    /// Writes everything and then changes nothing until it is woken, as another process is
+    /// to have the state; answered with whether all is on disk.
+    Rest { ready: oneshot::Sender<bool>, woken: oneshot::Receiver<()> },
     /// Changes a deployment.
     Deployment { only_if_writable: bool, change: DeploymentChange },
 }
@@ -102,12 +105,14 @@ async fn carry_out(
                 reply(durable);
             }
             Command::Settle(reply) => {
-                let now = clock::now();
-                (times.checkpoint, times.retry) = (now, None);
-                controller.save_deployments(now, times).await;
-                times.checkpoint = now;
-                controller.save_checkpoint(now, times).await;
+                controller.settle(times).await;
                 let _ = reply.send(());
+            }
+            Command::Rest { ready, woken } => {
+                let durable = controller.settle(times).await;
+                if ready.send(durable).is_ok() && durable {
+                    rest(controller, queue, woken).await;
+                }
             }
             Command::Flags(first) => {
                 let mut changes = vec![first];
@@ -127,7 +132,41 @@ async fn carry_out(
     }
 }
 
+/// Reads are answered, changes are refused.
+async fn rest(controller: &mut Controller, queue: &mut mpsc::Receiver<Command>, mut woken: oneshot::Receiver<()>) {
+    controller.resting = true;
+    loop {
+        let command = tokio::select! {
+            _ = &mut woken => break,
+            command = queue.recv() => match command {
+                Some(command) => command,
+                None => break,
+            },
+        };
+        match command {
+            Command::Ask(ask) => ask(controller),
+            // Whether it may is asked there.
+            Command::Flags(change) => change(controller)(Err(ControlError::HandedOver)),
+            Command::ReloadFlags { reply, .. } => drop(reply.send(Err(ControlError::HandedOver))),
+            Command::Settle(reply) => drop(reply.send(())),
+            Command::Rest { ready, .. } => drop(ready.send(false)),
+            Command::Deployment { change, .. } => change(Err(ControlError::HandedOver))(false),
+        }
+    }
+    controller.resting = false;
+}
+
 impl Controller {
+    /// Writes everything, with the newest counts; whether it is on disk.
+    async fn settle(&mut self, times: &mut Times) -> bool {
+        let now = clock::now();
+        (times.checkpoint, times.retry) = (now, None);
+        let durable = self.save_deployments(now, times).await;
+        times.checkpoint = now;
+        self.save_checkpoint(now, times).await;
+        durable
+    }
+
     /// Applies changes, writes them once, and only then publishes and answers.
     async fn change_flags(&mut self, changes: Vec<FlagChange>) {
         let before = Arc::clone(&self.flags);
@@ -245,6 +284,9 @@ impl Controller {
 
     /// Refuses writes to a file that somebody has broken: they would lose what it says.
     pub(super) fn check_flag_file(&self) -> Result<(), ControlError> {
+        if self.resting {
+            return Err(ControlError::HandedOver);
+        }
         self.broken_flags.as_deref().map_or(Ok(()), |error| Err(broken(error)))
     }
 }

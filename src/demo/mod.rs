@@ -13,6 +13,7 @@ use std::time::Duration;
 use app::App;
 use users::Users;
 
+use crate::handover::Inheritance;
 use crate::cli::{CliError, output::line, run::wait_for_the_end};
 use crate::clock;
 use crate::config;
@@ -46,7 +47,7 @@ pub(crate) fn run(options: &DemoOptions) -> Result<(), CliError> {
     let system = |source| CliError::System { doing: "the demo cannot start", source };
     let scratch = Scratch(std::env::temp_dir().join(format!("serin-demo-{}", std::process::id())));
     let (blue, green) = (App::start("v1").map_err(system)?, App::start("v2").map_err(system)?);
-    let server = Server::start(configuration(&blue, &green, &scratch.0)?)?;
+    let server = Server::start(configuration(&blue, &green, &scratch.0)?, Inheritance::default())?;
     let proxy = server.addresses()[0];
     line("Serin demo: two sample apps, a proxy in front, 2,000 made-up users.\n");
     line(&format!("  proxy      http://{proxy}/          curl -i -H 'x-user-id: 42' http://{proxy}/"));

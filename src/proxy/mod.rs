@@ -20,6 +20,7 @@
 mod added;
 mod answer;
 mod attempt;
+mod balance;
 mod body;
 mod budget;
 mod connection;
@@ -32,6 +33,7 @@ mod identity;
 mod io;
 mod record;
 mod rescue;
+mod sockets;
 mod timer;
 mod upload;
 mod view;
@@ -39,4 +41,6 @@ mod waiting;
 mod worker;
 
 pub use identity::CookieKey;
+pub use balance::Loads;
+pub use sockets::{HeldSockets, Inherited};
 pub use worker::{NewListeners, Proxy, ProxyError, Shared, TICK, Workers};

@@ -3,23 +3,24 @@
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io;
-use std::net::{SocketAddr, TcpListener as StdListener};
+use std::net::{SocketAddr, TcpListener as StdListener, TcpStream as StdStream};
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use arc_swap::cache::Cache;
-use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
+use super::balance::Loads;
 use super::connection::serve;
 use super::identity::CookieKey;
 use super::record::{Lines, Record};
+use super::sockets::{HeldSockets, Inherited, sockets};
 use super::view::{AppServers, View};
 use crate::access_log::AccessLogWriter;
 use crate::clock;
@@ -34,7 +35,6 @@ pub const TICK: Duration = Duration::from_millis(50);
 const FLUSH: u32 = 5;
 /// How often accepting looks whether it may go on.
 const PAUSE: Duration = Duration::from_millis(20);
-const BACKLOG: i32 = 4096;
 
 /// What all workers share.
 #[derive(Clone)]
@@ -49,6 +49,8 @@ pub struct Shared {
     pub drain: Arc<Drain>,
     /// Who writes the access log.
     pub access_log: AccessLogWriter,
+    /// How many connections each worker has.
+    pub loads: Arc<Loads>,
 }
 
 /// Why the proxy does not start.
@@ -70,8 +72,7 @@ pub enum ProxyError {
 /// Bound listeners, a set for each worker, ready to run.
 pub struct Proxy {
     shared: Shared,
-    sets: Vec<Bound>,
-    addresses: Vec<SocketAddr>,
+    bound: BoundAll,
 }
 
 /// A worker's sockets.
@@ -79,8 +80,12 @@ type Bound = Vec<(StdListener, Arc<Listener>)>;
 
 /// Workers that run, and how they hear of other listeners.
 pub struct Workers {
-    orders: Vec<UnboundedSender<Order>>,
+    orders: Orders,
+    /// Duplicates of their sockets, for the next process.
+    held: Mutex<Vec<HeldSockets>>,
 }
+
+type Orders = Arc<[UnboundedSender<Order>]>;
 
 /// What a worker is told while it runs.
 enum Order {
@@ -90,24 +95,30 @@ enum Order {
     Change(Arc<Listener>),
     /// Nobody is accepted there any more.
     Close(SocketAddr),
+    /// A fresh connection, accepted by a worker that has well more than this one.
+    Serve(StdStream, SocketAddr, Arc<Listener>),
 }
 
 /// Sockets for addresses that were not listened on, before anything has changed.
-pub struct NewListeners(Vec<Bound>);
+pub struct NewListeners(BoundAll);
 
 impl Proxy {
     /// Binds all listeners, for this many workers.
     ///
     /// # Errors
     /// An address that cannot be listened on.
-    pub fn bind(config: &Config, workers: usize, shared: Shared) -> Result<Self, ProxyError> {
-        let (sets, addresses) = bind_all(&config.listeners, workers)?;
-        Ok(Self { shared, sets, addresses })
+    pub fn bind(
+        config: &Config,
+        workers: usize,
+        shared: Shared,
+        inherited: &mut Inherited,
+    ) -> Result<Self, ProxyError> {
+        Ok(Self { shared, bound: BoundAll::bind(&config.listeners, workers, inherited)? })
     }
 
     /// Where it listens, in the order of the configuration.
     pub fn addresses(&self) -> &[SocketAddr] {
-        &self.addresses
+        &self.bound.addresses
     }
 
     /// Starts a thread for each worker; they run as long as the process.
@@ -115,12 +126,11 @@ impl Proxy {
     /// # Errors
     /// Where the system gives no more threads.
     pub fn start(self) -> Result<Workers, ProxyError> {
-        let mut orders = Vec::new();
-        for (index, listeners) in self.sets.into_iter().enumerate() {
-            let shared = self.shared.clone();
+        let (orders, told): (Vec<_>, Vec<_>) = self.bound.sets.iter().map(|_| unbounded_channel()).unzip();
+        let orders: Orders = orders.into();
+        for ((index, listeners), told) in self.bound.sets.into_iter().enumerate().zip(told) {
+            let (shared, orders) = (self.shared.clone(), Arc::clone(&orders));
             let (started, outcome) = std::sync::mpsc::sync_channel(1);
-            let (tell, told) = unbounded_channel();
-            orders.push(tell);
             std::thread::Builder::new()
                 .name(format!("serin-worker-{index}"))
                 .spawn(move || {
@@ -129,7 +139,7 @@ impl Proxy {
                     match runtime {
                         Ok(runtime) => {
                             let _ = started.send(Ok(()));
-                            runtime.block_on(run(index, shared, listeners, told));
+                            runtime.block_on(run(Worker::new(index, shared, orders), listeners, told));
                         }
                         Err(error) => drop(started.send(Err(error))),
                     }
@@ -138,11 +148,33 @@ impl Proxy {
             let ended = || Err(io::Error::other("the worker's thread ended"));
             outcome.recv().unwrap_or_else(|_| ended()).map_err(ProxyError::Worker)?;
         }
-        Ok(Workers { orders })
+        Ok(Workers { orders, held: Mutex::new(self.bound.held) })
     }
 }
 
 impl Workers {
+    /// Duplicates of all sockets, to be handed over.
+    ///
+    /// # Errors
+    /// Where the system gives no more descriptors.
+    pub fn duplicates(&self) -> io::Result<Vec<HeldSockets>> {
+        let held = self.held();
+        let duplicate = |held: &HeldSockets| {
+            let sockets = held.sockets.iter().map(StdListener::try_clone).collect::<io::Result<_>>()?;
+            Ok(HeldSockets { address: held.address, sockets })
+        };
+        held.iter().map(duplicate).collect()
+    }
+
+    /// From now on the sockets close where the workers close theirs.
+    pub fn release(&self) {
+        self.held().clear();
+    }
+
+    fn held(&self) -> MutexGuard<'_, Vec<HeldSockets>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Binds what was not listened on before: the first part of a change, which may fail.
     ///
     /// # Errors
@@ -150,7 +182,7 @@ impl Workers {
     pub fn bind_new(&self, before: &[Listener], now: &[Listener]) -> Result<NewListeners, ProxyError> {
         let fresh = |listener: &&Listener| !before.iter().any(|known| known.address == listener.address);
         let fresh: Vec<Listener> = now.iter().filter(fresh).cloned().collect();
-        Ok(NewListeners(bind_all(&fresh, self.orders.len())?.0))
+        Ok(NewListeners(BoundAll::bind(&fresh, self.orders.len(), &mut Inherited::default())?))
     }
 
     /// The second part: new ones are listened on, others change or close. Connections that
@@ -160,7 +192,12 @@ impl Workers {
             // A worker lives as long as the process.
             let _ = self.orders[worker].send(order);
         };
-        for (worker, bound) in new.0.into_iter().enumerate() {
+        let mut held = self.held();
+        held.extend(new.0.held);
+        // The workers' own are to be the last ones: who waits at them is let in before they close.
+        held.retain(|held| now.iter().any(|listener| listener.address == held.address));
+        drop(held);
+        for (worker, bound) in new.0.sets.into_iter().enumerate() {
             bound.into_iter().for_each(|(socket, listener)| order(worker, Order::Listen(socket, listener)));
         }
         for listener in before {
@@ -178,37 +215,32 @@ impl Workers {
     }
 }
 
-/// A set of sockets for each worker, and the addresses that the system has chosen.
-fn bind_all(listeners: &[Listener], workers: usize) -> Result<(Vec<Bound>, Vec<SocketAddr>), ProxyError> {
-    let mut sets: Vec<Bound> = (0..workers).map(|_| Vec::new()).collect();
-    let mut addresses = Vec::new();
-    for listener in listeners {
-        let listener = Arc::new(listener.clone());
-        // The first one may let the system choose a port; the others join it there.
-        let mut address = listener.address;
-        for set in &mut sets {
-            let socket = bind(address).map_err(|source| ProxyError::Listen { address, source })?;
-            address = socket.local_addr().map_err(|source| ProxyError::Listen { address, source })?;
-            set.push((socket, Arc::clone(&listener)));
+/// Sockets for all listeners, a set for each worker.
+struct BoundAll {
+    sets: Vec<Bound>,
+    addresses: Vec<SocketAddr>,
+    held: Vec<HeldSockets>,
+}
+
+impl BoundAll {
+    fn bind(listeners: &[Listener], workers: usize, inherited: &mut Inherited) -> Result<Self, ProxyError> {
+        let sets = (0..workers).map(|_| Vec::new()).collect();
+        let mut all = Self { sets, addresses: Vec::new(), held: Vec::new() };
+        for listener in listeners {
+            let bound = sockets(listener.address, workers, inherited)?;
+            let listener = Arc::new(listener.clone());
+            for (set, sockets) in all.sets.iter_mut().zip(bound.per_worker) {
+                set.extend(sockets.into_iter().map(|socket| (socket, Arc::clone(&listener))));
+            }
+            all.addresses.push(bound.local);
+            all.held.push(bound.held);
         }
-        addresses.push(address);
+        Ok(all)
     }
-    Ok((sets, addresses))
 }
 
-/// A socket that shares its address with the other workers': the kernel spreads connections.
-fn bind(address: SocketAddr) -> io::Result<StdListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_reuse_address(true)?;
-    socket.set_reuse_port(true)?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
-}
-
-async fn run(index: usize, shared: Shared, listeners: Bound, mut orders: UnboundedReceiver<Order>) {
-    let worker = Rc::new(Worker::new(index, shared));
+async fn run(worker: Worker, listeners: Bound, mut orders: UnboundedReceiver<Order>) {
+    let worker = Rc::new(worker);
     let mut open = Listening(Vec::new());
     listeners.into_iter().for_each(|(socket, listener)| open.listen(socket, listener, &worker));
     let mut ticks = tokio::time::interval(TICK);
@@ -268,6 +300,13 @@ impl Listening {
                 }
                 stays
             }),
+            Order::Serve(stream, peer, listener) => match TcpStream::from_std(stream) {
+                Ok(stream) => serve_here(stream, peer, listener, worker),
+                Err(error) => {
+                    worker.loads.left(worker.index);
+                    tracing::warn!(%error, "a connection is lost between two workers");
+                }
+            },
         }
     }
 }
@@ -305,8 +344,25 @@ async fn accept_all(socket: &TcpListener, ear: &Ear, worker: &Rc<Worker>) {
 fn open(stream: TcpStream, peer: SocketAddr, ear: &Ear, worker: &Rc<Worker>) {
     // Small heads and bodies must not wait for each other's acknowledgements.
     let _ = stream.set_nodelay(true);
+    let listener = Arc::clone(&ear.listener.borrow());
+    let place = worker.loads.place(worker.index);
+    if place == worker.index {
+        return serve_here(stream, peer, listener, worker);
+    }
+    let gone = |_| worker.loads.left(place);
+    match stream.into_std() {
+        Ok(stream) => worker.orders[place].send(Order::Serve(stream, peer, listener)).unwrap_or_else(gone),
+        Err(error) => {
+            worker.loads.left(place);
+            tracing::warn!(%error, "a connection is lost between two workers");
+        }
+    }
+}
+
+/// Serves a connection that is counted already.
+fn serve_here(stream: TcpStream, peer: SocketAddr, listener: Arc<Listener>, worker: &Rc<Worker>) {
     let open = Open::new(Rc::clone(worker));
-    let (listener, worker) = (Arc::clone(&ear.listener.borrow()), Rc::clone(worker));
+    let worker = Rc::clone(worker);
     tokio::task::spawn_local(async move {
         let _open = open;
         serve(stream, peer.ip(), listener, worker).await;
@@ -326,6 +382,7 @@ impl Open {
 impl Drop for Open {
     fn drop(&mut self) {
         self.0.stats.connection_closed();
+        self.0.loads.left(self.0.index);
     }
 }
 
@@ -340,11 +397,13 @@ pub(super) struct Worker {
     servers: RefCell<AppServers>,
     ids: Cell<u64>,
     lines: Lines,
+    loads: Arc<Loads>,
+    orders: Orders,
 }
 
 impl Worker {
-    fn new(index: usize, shared: Shared) -> Self {
-        let Shared { snapshot, stats, key, drain, access_log } = shared;
+    fn new(index: usize, shared: Shared, orders: Orders) -> Self {
+        let Shared { snapshot, stats, key, drain, access_log, loads } = shared;
         let mut servers = AppServers::default();
         let view = View::new(snapshot.load_full(), index, None, &mut servers, &stats);
         let mut seed = [0_u8; 8];
@@ -360,6 +419,8 @@ impl Worker {
             servers: RefCell::new(servers),
             ids: Cell::new(u64::from_le_bytes(seed) ^ index as u64),
             lines: Lines::new(access_log),
+            loads,
+            orders,
         }
     }
 

@@ -1,7 +1,7 @@
 //! Reading and writing one file whole.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Seek, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -57,8 +57,8 @@ pub(super) struct Tag {
 #[derive(Clone, Debug)]
 pub struct Folder {
     path: PathBuf,
-    /// Held as long as any clone lives.
-    _lock: Arc<File>,
+    /// Held as long as any clone lives, in whichever process.
+    lock: Arc<File>,
 }
 
 impl Folder {
@@ -89,9 +89,37 @@ impl Folder {
             }
             Err(error) => return Err(StoreError::of(&file, "cannot be locked")(error.into())),
         }
+        Ok(Self::locked(path, lock))
+    }
+
+    /// The folder, whose lock another process hands over.
+    ///
+    /// # Errors
+    /// Where the lock is another folder's: the configuration has another one by now.
+    pub fn inherit(path: &Path, lock: File) -> Result<Self, StoreError> {
+        let same = |there: fs::Metadata| {
+            let given = lock.metadata()?;
+            Ok((there.dev(), there.ino()) == (given.dev(), given.ino()))
+        };
+        match fs::metadata(path.join(LOCK_FILE)).and_then(same) {
+            Ok(true) => Ok(Self::locked(path, lock)),
+            _ => Self::open(path),
+        }
+    }
+
+    fn locked(path: &Path, mut lock: File) -> Self {
         // For whoever finds it locked; the lock itself is the kernel's.
-        let _ = lock.set_len(0).and_then(|()| lock.write_all(std::process::id().to_string().as_bytes()));
-        Ok(Self { path: path.to_path_buf(), _lock: Arc::new(lock) })
+        let id = std::process::id().to_string();
+        let _ = lock.rewind().and_then(|()| lock.set_len(0)).and_then(|()| lock.write_all(id.as_bytes()));
+        Self { path: path.to_path_buf(), lock: Arc::new(lock) }
+    }
+
+    /// The lock, to be handed over.
+    ///
+    /// # Errors
+    /// Where the system gives no more descriptors.
+    pub fn lock(&self) -> io::Result<File> {
+        self.lock.try_clone()
     }
 
     pub(super) fn tag(&self, name: &str) -> Option<Tag> {

@@ -70,6 +70,10 @@ pub struct Scrape {
     pub state_recovered: u64,
     /// Lines of the access log that were written, and dropped.
     pub access_log_lines: [u64; 2],
+    /// Client connections open on each worker.
+    pub worker_connections: Vec<u64>,
+    /// Connections that went to an emptier worker.
+    pub connections_moved: u64,
 }
 
 impl Scrape {
@@ -385,6 +389,17 @@ impl Scrape {
             "serin_connections_open",
             "Client connections open now",
             [(Vec::new(), process.open() as f64)],
+        )?;
+        let by_worker = self.worker_connections.iter().enumerate();
+        families.gauges(
+            "serin_worker_connections",
+            "Client connections open on each worker",
+            by_worker.map(|(worker, open)| (vec![("worker", worker.to_string())], *open as f64)),
+        )?;
+        families.counters(
+            "serin_connections_moved",
+            "Client connections that were accepted by one worker and went to an emptier one",
+            [(Vec::new(), self.connections_moved)],
         )?;
         families.counters("serin_connections", "Client connections accepted", [(Vec::new(), process.accepted())])?;
         families.counters(
