@@ -159,7 +159,19 @@ impl Server {
         let Running { control, gates, stop, thread } = control_plane.start(&doors, is_open)?;
         let (workers, stop, thread) = (proxy.start()?, Some(stop), Some(thread));
         Ok(Self {
-            addresses, admin, health, control, process, drain, gates, workers, access_log, lock, doors, stop, thread,
+            addresses,
+            admin,
+            health,
+            control,
+            process,
+            drain,
+            gates,
+            workers,
+            access_log,
+            lock,
+            doors,
+            stop,
+            thread,
         })
     }
 
@@ -232,7 +244,8 @@ impl Server {
     }
 
     fn inheritance(&self) -> io::Result<Inheritance> {
-        let duplicate = |(address, socket): &(SocketAddr, StdListener)| Ok::<_, io::Error>((*address, socket.try_clone()?));
+        let duplicate =
+            |(address, socket): &(SocketAddr, StdListener)| Ok::<_, io::Error>((*address, socket.try_clone()?));
         Ok(Inheritance {
             listeners: self.workers.duplicates()?.into(),
             admin: Some(duplicate(&self.doors.admin)?),
@@ -374,7 +387,10 @@ impl ControlPlane {
 }
 
 /// A socket for an address: the one that was handed over for it, or a new one.
-fn door(address: SocketAddr, given: Option<(SocketAddr, StdListener)>) -> Result<(SocketAddr, StdListener), StartError> {
+fn door(
+    address: SocketAddr,
+    given: Option<(SocketAddr, StdListener)>,
+) -> Result<(SocketAddr, StdListener), StartError> {
     let failed = |source| StartError::Admin { address, source };
     let socket = match given {
         Some((known, socket)) if known == address => socket,

@@ -264,3 +264,139 @@ fn a_second_signal_ends_it_at_once_and_a_stream_past_the_timeout_is_cut() {
     assert!(strict.ends().success());
     assert!(strict.log().iter().any(|line| line.contains("connections are cut")), "{:?}", strict.log());
 }
+
+#[test]
+fn twenty_upgrades_under_load_fail_no_request_and_a_deployment_goes_on() {
+    let config = format!(
+        "workers: 2\nhealth: {{ address: '127.0.0.1:0' }}\nservices: {{ shop: {{ \
+         pools: {{ a: {{ endpoints: 'http://{}' }}, b: {{ endpoints: 'http://{}' }} }}, stable: a, canary: b }} }}",
+        whole_app(),
+        whole_app()
+    );
+    let mut serin = Serin::start(&config);
+    let health = serin.health.unwrap();
+    serin.does(&["flags", "set", "kept", "--rollout", "25"]);
+    serin.does(&["deploy", "start", "v2"]);
+    let id = serin.deployment()["id"].clone();
+    let (proxy, mut counted) = (serin.proxy, 0);
+    let made = under_load(proxy, true, || {
+        for upgrade in 1..=20 {
+            serin.upgrade();
+            assert_eq!(serin.successors().len(), upgrade);
+            assert_eq!(get(health, "/readyz", "").status, 200);
+            let deployment = serin.deployment();
+            assert_eq!((&deployment["id"], &deployment["status"]), (&id, &json!("in_progress")));
+            let total = deployment["metrics"]["totalRequests"].as_u64().unwrap();
+            assert!(total >= counted, "the counts go on: {total} after {counted}");
+            counted = total;
+            let served = || serin.metrics().sum("serin_requests_total", &[]);
+            eventually("traffic between upgrades", || (served() >= 100.0).then_some(()));
+        }
+    });
+    assert!(made >= 2_000 && counted >= 1_000, "{made} requests, {counted} counted");
+    assert_eq!(serin.get("/api/flags/kept")["rolloutPercentage"], 25);
+    serin.does(&["deploy", "rollback"]);
+    assert_eq!(serin.state_file("deploy-state.json")["services"]["shop"]["current"], serde_json::Value::Null);
+}
+
+#[test]
+fn an_upgrade_that_fails_changes_nothing() {
+    let serin = Serin::start(&three_lines(echo("one")));
+    std::fs::write(serin.folder.path().join("serin.yaml"), "listen: nowhere").unwrap();
+    serin.signal(Signal::USR2);
+    let said = |text: &str| serin.log().iter().any(|line| line.contains(text));
+    eventually("the refusal", || said("the next process is not ready").then_some(()));
+    assert!(said("listen is \"nowhere\""), "it says why: {:?}", serin.log());
+    assert_eq!(who(&serin), "one");
+    serin.does(&["flags", "set", "still", "--rollout", "1"]);
+    assert!(serin.successors().is_empty());
+}
+
+/// The next one has everything, and does not start: its address for the health listener is taken.
+#[test]
+fn an_upgrade_that_fails_late_changes_nothing_either() {
+    let serin = Serin::start(&three_lines(echo("one")));
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    // A reload does not take it up: it needs a new start.
+    let health = format!("health: {{ address: '{}' }}", taken.local_addr().unwrap());
+    serin.write_config(&format!("{health}\n{}", three_lines(echo("one"))));
+    serin.signal(Signal::USR2);
+    eventually("the refusal", || {
+        serin.log().iter().any(|line| line.contains("the next process does not serve")).then_some(())
+    });
+    assert_eq!(who(&serin), "one");
+    serin.does(&["flags", "set", "still", "--rollout", "1"]);
+    assert_eq!(serin.state_file("feature-flags.json")["flags"]["still"]["rolloutPercentage"], 1);
+}
+
+#[test]
+fn a_fresh_connection_goes_to_the_emptiest_worker() {
+    let serin = Serin::start(&format!("workers: 4\n{}", three_lines(echo("one"))));
+    let mut kept: Vec<TcpStream> = (0..64).map(|_| connect(serin.proxy)).collect();
+    for stream in &mut kept {
+        stream.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").unwrap();
+        assert_eq!(read_answer(stream, false).status, 200);
+    }
+    let metrics = serin.metrics();
+    let open = (0..4).map(|worker| metrics.sum("serin_worker_connections", &[&format!("worker=\"{worker}\"")]));
+    let open: Vec<f64> = open.collect();
+    assert_eq!(open.iter().sum::<f64>(), 64.0);
+    assert!(open.iter().all(|open| (12.0..=21.0).contains(open)), "{open:?}");
+}
+
+/// A process as systemd starts it: its socket from descriptor 3 on. The port is in the file.
+const ACTIVATE: &str = "
+import os, socket, sys
+file, serin, app, state = sys.argv[1:]
+sock = socket.create_server(('127.0.0.1', 0))
+os.dup2(sock.fileno(), 3)
+os.set_inheritable(3, True)
+with open(file, 'w') as out:
+    out.write('state: { directory: %s }\\n' % state)
+    out.write('listen: 127.0.0.1:%d\\nstable: http://%s\\nworkers: 2\\n' % (sock.getsockname()[1], app))
+    out.write('admin: { address: 127.0.0.1:0 }\\ndrain: { delay: 0s, timeout: 1s }\\n')
+os.environ.update(LISTEN_FDS='1', LISTEN_PID=str(os.getpid()))
+os.execv(serin, [serin, 'run', '--config', file])
+";
+
+#[test]
+fn sockets_that_systemd_hands_over_are_taken_up_and_it_is_told_what_happens() {
+    if !common::have("python3") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (file, told) = (folder.path().join("serin.yaml"), folder.path().join("notify"));
+    let hears = std::os::unix::net::UnixDatagram::bind(&told).unwrap();
+    hears.set_read_timeout(Some(common::PATIENCE)).unwrap();
+    let said = || {
+        let mut text = [0; 512];
+        let length = hears.recv(&mut text).expect("the manager is told");
+        String::from_utf8(text[..length].to_vec()).unwrap()
+    };
+    let process = std::process::Command::new("python3")
+        .args(["-c", ACTIVATE])
+        .args([file.as_os_str(), env!("CARGO_BIN_EXE_serin").as_ref()])
+        .arg(echo("one").to_string())
+        .arg(folder.path().join("state"))
+        .env("NOTIFY_SOCKET", &told)
+        .spawn()
+        .unwrap();
+    let mut process = common::Process::from(process);
+    assert!(said().contains("READY=1"));
+    let text = std::fs::read_to_string(&file).unwrap();
+    let address: SocketAddr = text.lines().find_map(|line| line.strip_prefix("listen: ")?.parse().ok()).unwrap();
+    (0..20).for_each(|_| assert!(get(address, "/", "").text().starts_with("one")));
+    common::signal(process.child.id(), Signal::HUP);
+    let reloading = said();
+    assert!(reloading.contains("RELOADING=1") && reloading.contains("MONOTONIC_USEC="), "{reloading}");
+    assert!(said().contains("READY=1"));
+    common::signal(process.child.id(), Signal::USR2);
+    let next = said();
+    let next = next.lines().find_map(|line| line.strip_prefix("MAINPID=")?.parse().ok());
+    process.serving = next.expect("the next process");
+    assert!(process.child.wait().unwrap().success());
+    (0..20).for_each(|_| assert!(get(address, "/", "").text().starts_with("one")));
+    common::signal(process.serving, Signal::TERM);
+    assert!(said().contains("STOPPING=1"));
+    eventually("its end", || TcpStream::connect(address).is_err().then_some(()));
+}

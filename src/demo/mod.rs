@@ -13,11 +13,11 @@ use std::time::Duration;
 use app::App;
 use users::Users;
 
-use crate::handover::Inheritance;
 use crate::cli::{CliError, output::line, run::wait_for_the_end};
 use crate::clock;
 use crate::config;
 use crate::control::{Answers, Control, Controller, Order, StartRequest};
+use crate::handover::Inheritance;
 use crate::server::Server;
 use crate::store::DeploymentRecord;
 

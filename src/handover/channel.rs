@@ -61,7 +61,9 @@ impl Channel {
         let received = loop {
             match recvmsg(&self.0, &mut [IoSliceMut::new(&mut text)], &mut control, RecvFlags::CMSG_CLOEXEC) {
                 Err(rustix::io::Errno::INTR) => {}
-                Err(rustix::io::Errno::AGAIN) => return Err(io::Error::other(format!("it says nothing for {within:?}"))),
+                Err(rustix::io::Errno::AGAIN) => {
+                    return Err(io::Error::other(format!("it says nothing for {within:?}")));
+                }
                 received => break received?,
             }
         };

@@ -40,7 +40,7 @@ mod view;
 mod waiting;
 mod worker;
 
-pub use identity::CookieKey;
 pub use balance::Loads;
+pub use identity::CookieKey;
 pub use sockets::{HeldSockets, Inherited};
 pub use worker::{NewListeners, Proxy, ProxyError, Shared, TICK, Workers};

@@ -41,14 +41,38 @@ pub struct Serin {
     log: Arc<Mutex<Vec<String>>>,
 }
 
-/// A process that ends with the test, however that ends.
-pub struct Process(pub Child);
+/// A process that ends with the test, however that ends, and those that it has handed over to.
+pub struct Process {
+    pub child: Child,
+    /// The process that serves now.
+    pub serving: u32,
+}
+
+impl From<Child> for Process {
+    fn from(child: Child) -> Self {
+        Self { serving: child.id(), child }
+    }
+}
 
 impl Drop for Process {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        if self.serving != self.child.id() && !is_gone(self.serving) {
+            signal(self.serving, rustix::process::Signal::KILL);
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
+}
+
+pub fn signal(process: u32, signal: rustix::process::Signal) {
+    let process = rustix::process::Pid::from_raw(process as i32).unwrap();
+    rustix::process::kill_process(process, signal).unwrap();
+}
+
+/// Whether a process has ended; nobody may have asked how yet.
+fn is_gone(process: u32) -> bool {
+    let state = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    state.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('Z'))
 }
 
 /// A configuration with the folder's own state.
@@ -107,8 +131,8 @@ impl Serin {
 
     /// Ends it as a crash does: SIGKILL.
     pub fn kill(&mut self) {
-        self.process.0.kill().unwrap();
-        self.process.0.wait().unwrap();
+        self.process.child.kill().unwrap();
+        self.process.child.wait().unwrap();
     }
 
     /// Starts it on the state that an earlier one left.
@@ -133,17 +157,37 @@ impl Serin {
 
     /// Sends the process a signal.
     pub fn signal(&self, signal: rustix::process::Signal) {
-        let pid = rustix::process::Pid::from_raw(self.pid() as i32).unwrap();
-        rustix::process::kill_process(pid, signal).unwrap();
+        self::signal(self.process.serving, signal);
+    }
+
+    /// Has the next process take over, and waits until it serves and this one has ended.
+    pub fn upgrade(&mut self) {
+        let before = self.process.serving;
+        self.signal(rustix::process::Signal::USR2);
+        let newest = || self.successors().last().copied().filter(|process| *process != before);
+        self.process.serving = eventually("the next process", newest);
+        eventually("the end of the one before", || {
+            let _ = self.process.child.try_wait();
+            is_gone(before).then_some(())
+        });
+    }
+
+    /// The processes that have taken over, in order.
+    pub fn successors(&self) -> Vec<u32> {
+        let of = |line: &String| {
+            line.split("the next process serves").nth(1)?.rsplit_once("process=")?.1.trim().parse().ok()
+        };
+        self.log().iter().filter_map(of).collect()
     }
 
     /// Waits until it has ended by itself.
     pub fn ends(&mut self) -> std::process::ExitStatus {
-        eventually("its end", || self.process.0.try_wait().unwrap())
+        assert_eq!(self.process.serving, self.process.child.id(), "it has handed over");
+        eventually("its end", || self.process.child.try_wait().unwrap())
     }
 
     pub fn pid(&self) -> u32 {
-        self.process.0.id()
+        self.process.child.id()
     }
 
     pub fn state_file(&self, name: &str) -> Value {
@@ -230,9 +274,9 @@ fn spawn(config: &Path, variables: &[(&str, &str)], stdout: Stdio) -> Started {
         .stdout(stdout)
         .stderr(Stdio::piped())
         .spawn()
-        .map(Process)
+        .map(Process::from)
         .unwrap();
-    let lines = BufReader::new(process.0.stderr.take().unwrap());
+    let lines = BufReader::new(process.child.stderr.take().unwrap());
     let (tell, told) = mpsc::channel();
     let log: Arc<Mutex<Vec<String>>> = Arc::default();
     let kept = Arc::clone(&log);
