@@ -26,9 +26,9 @@ use crate::control::{Checkpoint, Control, ControlError, Controller, Setup, flag_
 use crate::drain::Drain;
 use crate::handover::{HandoverError, Inheritance, Successor};
 use crate::log;
-use crate::proxy::{CookieKey, Loads, Proxy, ProxyError, Shared, TICK, Workers};
+use crate::proxy::{CookieKey, Proxy, ProxyError, Shared, TICK, Workers};
 use crate::store::{DeployState, FlagFile, Folder, Loaded, StateFile, StoreError, Writer};
-use crate::telemetry::ProcessStats;
+use crate::telemetry::{Loads, ProcessStats};
 
 const KEY_FILE: &str = "serin-id.key";
 /// How often it is looked whether all connections have ended.

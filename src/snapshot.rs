@@ -54,6 +54,27 @@ pub struct ServiceState {
 }
 
 impl ServiceState {
+    /// Whether nothing has changed since another one: then that one goes on.
+    pub fn is_as(&self, other: &Self) -> bool {
+        let same_rehearsal = match (&self.rehearsal, &other.rehearsal) {
+            (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+            (one, other) => one.is_none() && other.is_none(),
+        };
+        let same_canary = match (&self.canary, &other.canary) {
+            (Some(one), Some(other)) => one.is_as(other),
+            (one, other) => one.is_none() && other.is_none(),
+        };
+        let same_series = |(one, other): (&Arc<PoolSeries>, &Arc<PoolSeries>)| Arc::ptr_eq(one, other);
+        Arc::ptr_eq(&self.config, &other.config)
+            && self.stable.is_as(&other.stable)
+            && Arc::ptr_eq(&self.pools, &other.pools)
+            && same_canary
+            && same_rehearsal
+            && Arc::ptr_eq(&self.stable_recent, &other.stable_recent)
+            && self.series.len() == other.series.len()
+            && self.series.iter().zip(&other.series).all(same_series)
+    }
+
     /// The role of a track; the canary's while one runs.
     pub fn role(&self, track: Track) -> &Role {
         match (track, &self.canary) {
@@ -72,6 +93,12 @@ pub struct Role {
     pub version: Option<HeaderValue>,
     /// Its answers.
     pub series: Arc<PoolSeries>,
+}
+
+impl Role {
+    fn is_as(&self, other: &Self) -> bool {
+        self.pool == other.pool && Arc::ptr_eq(&self.series, &other.series) && self.version == other.version
+    }
 }
 
 /// A deployment as the data plane sees it.
@@ -93,6 +120,17 @@ pub struct Canary {
     pub include: Chosen,
     /// Who is never.
     pub exclude: Chosen,
+}
+
+impl Canary {
+    /// Who is chosen is fixed when a deployment starts, and so are its buckets.
+    fn is_as(&self, other: &Self) -> bool {
+        self.role.is_as(&other.role)
+            && Arc::ptr_eq(&self.subject, &other.subject)
+            && Arc::ptr_eq(&self.latency, &other.latency)
+            && Arc::ptr_eq(&self.stable_window, &other.stable_window)
+            && self.stage == other.stage
+    }
 }
 
 /// The flags that the app sees, compiled.

@@ -15,9 +15,8 @@ use super::{health, openapi};
 use crate::access_log::AccessLogWriter;
 use crate::control::Control;
 use crate::drain::Drain;
-use crate::proxy::Loads;
 use crate::store::Writer;
-use crate::telemetry::ProcessStats;
+use crate::telemetry::{Loads, ProcessStats};
 
 const BODY_MAX: usize = 1 << 20;
 

@@ -110,6 +110,8 @@ pub(super) enum Command {
         #[arg(long, default_value = "serin.yaml")]
         config: PathBuf,
     },
+    /// Whether the running Serin serves: for probes, by the exit code
+    Ready,
     /// The JSON Schema of configurations, for editors
     Schema,
     /// The level of the running Serin's log; with a level it is changed

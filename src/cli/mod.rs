@@ -94,6 +94,7 @@ fn run_command(cli: Cli) -> Result<ExitCode, CliError> {
     match command {
         Command::Run { config } => run::run(&config)?,
         Command::Check { config } => run::check(&config)?,
+        Command::Ready => drop(api()?.get("/readyz")?),
         Command::Schema => {
             output::line(&serde_json::to_string_pretty(&crate::config::schema()).unwrap_or_default());
         }

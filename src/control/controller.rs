@@ -120,6 +120,11 @@ impl Controller {
         Arc::clone(&self.snapshot)
     }
 
+    /// What was published last.
+    pub(super) fn published(&self) -> Arc<Snapshot> {
+        self.snapshot.load_full()
+    }
+
     /// Who tells changes.
     pub fn events(&self) -> Events {
         self.events.clone()

@@ -1,5 +1,6 @@
 //! From control's state to the snapshot that the data plane reads.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue};
@@ -26,7 +27,18 @@ pub(super) fn empty(config: &Arc<Config>) -> Snapshot {
 
 pub(super) fn snapshot(controller: &mut Controller) -> Snapshot {
     let flags = Arc::new(flags(controller));
-    let services = controller.services.iter_mut().map(|service| Arc::new(state(service))).collect();
+    let before = controller.published();
+    let known: HashMap<&str, &Arc<ServiceState>> =
+        before.services.iter().map(|state| (state.config.name.as_str(), state)).collect();
+    let services = controller.services.iter_mut().map(|service| {
+        let state = state(service);
+        // What stays lets workers keep what they have of it.
+        match known.get(state.config.name.as_str()).filter(|known| known.is_as(&state)) {
+            Some(known) => Arc::clone(known),
+            None => Arc::new(state),
+        }
+    });
+    let services = services.collect();
     Snapshot {
         routes: Routes::new(&controller.config.services),
         config: Arc::clone(&controller.config),

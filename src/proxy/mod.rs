@@ -20,7 +20,6 @@
 mod added;
 mod answer;
 mod attempt;
-mod balance;
 mod body;
 mod budget;
 mod connection;
@@ -40,7 +39,6 @@ mod view;
 mod waiting;
 mod worker;
 
-pub use balance::Loads;
 pub use identity::CookieKey;
 pub use sockets::{HeldSockets, Inherited};
 pub use worker::{NewListeners, Proxy, ProxyError, Shared, TICK, Workers};

@@ -53,8 +53,15 @@ impl View {
         servers: &mut AppServers,
         stats: &Arc<ProcessStats>,
     ) -> Self {
-        let service =
-            |state: &Arc<ServiceState>| Rc::new(ServiceView::new(Arc::clone(state), worker, before, servers, stats));
+        let known: HashMap<&str, &Rc<ServiceView>> = before
+            .iter()
+            .flat_map(|view| view.services.iter())
+            .map(|service| (service.state.config.name.as_str(), service))
+            .collect();
+        let service = |state: &Arc<ServiceState>| match known.get(state.config.name.as_str()) {
+            Some(known) if Arc::ptr_eq(&known.state, state) => Rc::clone(known),
+            known => Rc::new(ServiceView::new(Arc::clone(state), worker, known.copied(), servers, stats)),
+        };
         Self {
             services: snapshot.services.iter().map(service).collect(),
             protected: Rc::new(Protected::new(&snapshot.config.flags.headers.prefix)),
@@ -86,7 +93,7 @@ impl ServiceView {
     fn new(
         state: Arc<ServiceState>,
         worker: usize,
-        before: Option<&View>,
+        before: Option<&Rc<Self>>,
         servers: &mut AppServers,
         stats: &Arc<ProcessStats>,
     ) -> Self {
@@ -100,7 +107,7 @@ impl ServiceView {
             (Some(one), Some(other)) => Arc::ptr_eq(one, other),
             _ => false,
         };
-        let carried = before.and_then(|view| view.services.iter().find(same_subject));
+        let carried = before.filter(same_subject);
         Self {
             pools: state.pools.iter().map(&mut pool).collect(),
             budget: carried.map_or_else(|| Budget::new(state.config.shield, clock::now()), |view| view.budget.clone()),

@@ -16,7 +16,6 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-use super::balance::Loads;
 use super::connection::serve;
 use super::identity::CookieKey;
 use super::record::{Lines, Record};
@@ -27,7 +26,7 @@ use crate::clock;
 use crate::config::{Config, Listener};
 use crate::drain::Drain;
 use crate::snapshot::Snapshot;
-use crate::telemetry::ProcessStats;
+use crate::telemetry::{Loads, ProcessStats};
 
 /// Who hangs is found to be slow at most this late, and lines of the access log are handed over.
 pub const TICK: Duration = Duration::from_millis(50);

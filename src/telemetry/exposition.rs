@@ -390,6 +390,11 @@ impl Scrape {
             "Client connections open now",
             [(Vec::new(), process.open() as f64)],
         )?;
+        families.gauges(
+            "serin_connections_limit",
+            "Client connections that may be open at once",
+            [(Vec::new(), self.snapshot.config.limits.connections as f64)],
+        )?;
         let by_worker = self.worker_connections.iter().enumerate();
         families.gauges(
             "serin_worker_connections",

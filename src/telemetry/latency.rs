@@ -17,61 +17,48 @@ fn histogram<T: Counter>() -> Histogram<T> {
     Histogram::new_with_bounds(LOWEST, HIGHEST, DIGITS).expect("the bounds are valid")
 }
 
-/// A worker's own histogram: 10 KiB.
-#[derive(Debug)]
+/// A worker's own histogram: 10 KiB, from its first record on.
+#[derive(Debug, Default)]
 pub struct LocalLatency {
-    counts: Histogram<u32>,
+    counts: Option<Histogram<u32>>,
     sum_micros: u64,
-}
-
-impl Default for LocalLatency {
-    fn default() -> Self {
-        Self { counts: histogram(), sum_micros: 0 }
-    }
 }
 
 impl LocalLatency {
     /// Records a latency.
     pub fn record(&mut self, latency: Duration) {
         let micros = u64::try_from(latency.as_micros()).unwrap_or(HIGHEST).clamp(LOWEST, HIGHEST);
-        self.counts.saturating_record(micros);
+        self.counts.get_or_insert_with(histogram).saturating_record(micros);
         self.sum_micros = self.sum_micros.saturating_add(micros);
     }
 
     /// Hands what was recorded to the merged histograms, and begins anew.
     pub fn flush<'a>(&mut self, into: impl IntoIterator<Item = &'a MergedLatency>) {
-        if self.counts.is_empty() {
-            return;
-        }
+        let Some(counts) = self.counts.as_mut().filter(|counts| !counts.is_empty()) else { return };
         for merged in into {
-            merged.add(&self.counts, self.sum_micros);
+            merged.add(counts, self.sum_micros);
         }
-        self.counts.reset();
+        counts.reset();
         self.sum_micros = 0;
     }
 }
 
-/// The histogram of all workers.
-#[derive(Debug)]
+/// The histogram of all workers: 20 KiB, from its first record on.
+#[derive(Debug, Default)]
 pub struct MergedLatency(Mutex<Merged>);
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Merged {
-    counts: Histogram<u64>,
+    counts: Option<Histogram<u64>>,
     sum_micros: u64,
-}
-
-impl Default for MergedLatency {
-    fn default() -> Self {
-        Self(Mutex::new(Merged { counts: histogram(), sum_micros: 0 }))
-    }
 }
 
 impl MergedLatency {
     fn add(&self, counts: &Histogram<u32>, sum_micros: u64) {
         let mut merged = self.lock();
+        let own = merged.counts.get_or_insert_with(histogram);
         for value in counts.iter_recorded() {
-            merged.counts.saturating_record_n(value.value_iterated_to(), u64::from(value.count_at_value()));
+            own.saturating_record_n(value.value_iterated_to(), u64::from(value.count_at_value()));
         }
         merged.sum_micros = merged.sum_micros.saturating_add(sum_micros);
     }
@@ -79,31 +66,30 @@ impl MergedLatency {
     /// A quantile (0 to 1); `None` before the first record.
     pub fn quantile(&self, quantile: f64) -> Option<Duration> {
         let merged = self.lock();
-        (!merged.counts.is_empty()).then(|| Duration::from_micros(merged.counts.value_at_quantile(quantile)))
+        let counts = merged.counts.as_ref().filter(|counts| !counts.is_empty())?;
+        Some(Duration::from_micros(counts.value_at_quantile(quantile)))
     }
 
     /// How many were recorded.
     pub fn count(&self) -> u64 {
-        self.lock().counts.len()
+        self.lock().counts.as_ref().map_or(0, Histogram::len)
     }
 
     /// Begins anew.
     pub fn clear(&self) {
-        let mut merged = self.lock();
-        merged.counts.reset();
-        merged.sum_micros = 0;
+        *self.lock() = Merged::default();
     }
 
     /// The sum in seconds, the count, and the counts in between these upper bounds (seconds).
     pub fn buckets(&self, bounds: &[f64]) -> (f64, u64, Vec<(f64, u64)>) {
         let merged = self.lock();
         let mut counts = vec![0_u64; bounds.len() + 1];
-        for value in merged.counts.iter_recorded() {
+        for value in merged.counts.iter().flat_map(Histogram::iter_recorded) {
             let seconds = value.value_iterated_to() as f64 / 1e6;
             counts[bounds.partition_point(|bound| *bound < seconds)] += value.count_at_value();
         }
         let upper = bounds.iter().copied().chain([f64::MAX]);
-        (merged.sum_micros as f64 / 1e6, merged.counts.len(), upper.zip(counts).collect())
+        (merged.sum_micros as f64 / 1e6, merged.counts.as_ref().map_or(0, Histogram::len), upper.zip(counts).collect())
     }
 
     fn lock(&self) -> MutexGuard<'_, Merged> {

@@ -7,10 +7,12 @@
 
 mod exposition;
 mod latency;
+mod loads;
 mod outcome;
 mod stats;
 
 pub use exposition::{FlagGauge, Format, Scrape};
 pub use latency::{LocalLatency, MergedLatency};
+pub use loads::Loads;
 pub use outcome::{ErrorKind, OutcomeKind};
 pub use stats::{FlagCounters, PoolSeries, ProcessStats, Refusal, Rescue, ServiceStats};

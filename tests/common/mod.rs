@@ -108,6 +108,20 @@ impl Serin {
         Self { process, proxy, admin, health, folder, log }
     }
 
+    /// The same on state files that are there already.
+    pub fn start_on(config: &str, files: &[(&str, &str)]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("state")).unwrap();
+        for (name, text) in files {
+            std::fs::write(folder.path().join("state").join(name), text).unwrap();
+        }
+        let file = folder.path().join("serin.yaml");
+        let listeners = "listeners: [ { address: '127.0.0.1:0' } ]\nadmin: { address: '127.0.0.1:0' }";
+        std::fs::write(&file, whole(&folder, &format!("{listeners}\n{config}"))).unwrap();
+        let Started { process, proxy, admin, health, log } = spawn(&file, &[], Stdio::null());
+        Self { process, proxy, admin, health, folder, log }
+    }
+
     /// The same with a standard output that nobody reads.
     pub fn start_unread(config: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
@@ -254,6 +268,11 @@ impl Metrics {
             own == name && labels.iter().all(|label| rest.contains(label))
         };
         self.0.iter().filter(|(key, _)| fits(key)).map(|(_, value)| value).sum()
+    }
+
+    /// The names of all of them.
+    pub fn names(&self) -> std::collections::BTreeSet<String> {
+        self.0.keys().map(|key| key.split('{').next().unwrap_or_default().to_owned()).collect()
     }
 }
 

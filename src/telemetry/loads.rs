@@ -28,7 +28,7 @@ impl Loads {
     }
 
     /// Where a fresh connection that `own` accepted should live; it is counted there.
-    pub(super) fn place(&self, own: usize) -> usize {
+    pub fn place(&self, own: usize) -> usize {
         let place = self.emptier(own);
         self.open[place].fetch_add(1, Ordering::Relaxed);
         if place != own {
@@ -38,7 +38,7 @@ impl Loads {
     }
 
     /// A connection has ended.
-    pub(super) fn left(&self, worker: usize) {
+    pub fn left(&self, worker: usize) {
         self.open[worker].fetch_sub(1, Ordering::Relaxed);
     }
 
