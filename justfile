@@ -24,6 +24,7 @@ examples:
 bench:
     cargo bench --bench side_by_side
     cargo bench --bench micro
+    cargo bench --bench scale
 
 run:
     cargo run --release -- demo

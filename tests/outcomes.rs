@@ -484,6 +484,7 @@ fn a_slow_head_is_answered_408_and_an_idle_connection_is_closed_silently() {
     let app = Scripted::start();
     let limits = "limits: { headerTimeout: 200ms, keepAlive: 300ms }";
     let serin = Serin::start(&format!("{limits}\nstable: 'http://{}'\n", app.address));
+    let begun = std::time::Instant::now();
     let mut slow = connect(serin.proxy);
     slow.write_all(b"GET / HTTP/1.1\r\nhost: sh").unwrap();
     let answer = read_answer(&mut slow, false);
@@ -491,6 +492,7 @@ fn a_slow_head_is_answered_408_and_an_idle_connection_is_closed_silently() {
     assert!(answer.complete);
     let mut idle = connect(serin.proxy);
     assert_eq!(read_answer(&mut idle, false).status, 0, "closed without a word");
+    assert!(begun.elapsed() < Duration::from_secs(8), "by the defaults it would be 10 s and 75 s");
     assert_eq!(serin.metrics().sum("serin_refused_total", &["headerTimeout"]), 1.0);
 }
 

@@ -1,74 +1,15 @@
-//! A large configuration: 1,000 services, 10,000 flags. How long a start and a reload take, what it holds.
+//! A large configuration is taken up in time. `cargo bench --bench scale` prints the figures.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)]
 
 mod common;
 
-use std::fmt::Write as _;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use common::app::echo;
-use common::http::exchange;
-use common::{Serin, eventually};
-use rustix::process::Signal;
-use serde_json::json;
-
-const SERVICES: usize = 1_000;
-const FLAGS: usize = 10_000;
-
-fn config(app: &str, version: &str) -> String {
-    let mut text = String::from("flags: { headers: { expose: [flag-1, flag-2] } }\nservices:\n");
-    for service in 0..SERVICES {
-        let _ = writeln!(
-            text,
-            "  s{service}:\n    match: {{ hosts: s{service}.test }}\n    pools:\n      \
-             a: {{ endpoints: ['http://{app}'], version: {version} }}\n      b: {{ endpoints: ['http://{app}'] }}\n    \
-             stable: a\n    canary: b"
-        );
-    }
-    text
-}
-
-fn flags() -> String {
-    let flag = |number: usize| {
-        let name = format!("flag-{number}");
-        let flag = json!({
-            "name": name, "enabled": true, "rolloutPercentage": number % 100,
-            "rules": [{ "type": "user", "value": ["u-1", "u-2"] }, { "type": "group", "value": "beta" }],
-            "createdAt": "2025-01-01T00:00:00.000Z", "updatedAt": "2025-01-01T00:00:00.000Z"
-        });
-        (name, flag)
-    };
-    let flags: serde_json::Map<_, _> = (0..FLAGS).map(flag).collect();
-    json!({ "flags": flags, "lastUpdated": "2025-01-01T00:00:00.000Z", "version": 1 }).to_string()
-}
-
-/// Resident memory in MiB.
-fn resident(process: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() >> 10
-}
+use common::scale::measure;
 
 #[test]
 fn a_thousand_services_and_ten_thousand_flags_start_and_reload_in_time() {
-    let app = echo("app").to_string();
-    let begun = Instant::now();
-    let serin = Serin::start_on(&config(&app, "v1"), &[("feature-flags.json", &flags())]);
-    let start = begun.elapsed();
-    let ask = |service: usize| {
-        let request = format!("GET / HTTP/1.1\r\nhost: s{service}.test\r\nx-user-id: u\r\nconnection: close\r\n\r\n");
-        exchange(serin.proxy, request.as_bytes()).text()
-    };
-    assert!(ask(SERVICES - 1).contains("x-serin-version: v1"));
-    let fresh = resident(serin.pid());
-    serin.write_config(&config(&app, "v2"));
-    let begun = Instant::now();
-    serin.signal(Signal::HUP);
-    eventually("the other version", || ask(SERVICES / 2).contains("x-serin-version: v2").then_some(()));
-    let reload = begun.elapsed();
-    (0..SERVICES).for_each(|service| assert!(ask(service).starts_with("app")));
-    let used = resident(serin.pid());
-    println!("start {start:?}, reload {reload:?}, resident {fresh} MiB at the start, {used} MiB after use");
-    assert!(start < Duration::from_secs(2), "start: {start:?}");
-    assert!(reload < Duration::from_secs(1), "reload: {reload:?}");
+    let measured = measure();
+    assert!(measured.start < Duration::from_secs(2), "{measured:?}");
+    assert!(measured.reload < Duration::from_secs(1), "{measured:?}");
 }

@@ -212,7 +212,7 @@ pub struct Identity {
     /// The user's id.
     pub user: Vec<Source>,
     /// The session's id.
-    pub session: Vec<Source>,
+    pub session: Vec<Place>,
     /// Groups, comma separated.
     pub group: Vec<Source>,
     /// What users without either have.
@@ -221,18 +221,18 @@ pub struct Identity {
     pub stick: Stick,
 }
 
-/// One place of an identity.
+/// One place of a user's id or groups.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Source {
     /// Header or cookie.
-    pub kind: SourceKind,
+    pub place: Place,
     /// Whether it is believed from anyone.
     pub trust: bool,
 }
 
 /// Header or cookie.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SourceKind {
+pub enum Place {
     /// A header's value.
     Header(HeaderName),
     /// A cookie's value.

@@ -180,7 +180,7 @@ static IDENTITY: Section = section(
     "Who a request is from.",
     &[
         key("user", List(&SOURCE), "[ { header: x-user-id } ]", "the user's id"),
-        key("session", List(&SOURCE), "[ { cookie: session_id } ]", "the session's id, where there is no user"),
+        key("session", List(&Sub(&SESSION)), "[ { cookie: session_id } ]", "the session's id, where there is no user"),
         key("group", List(&SOURCE), "[ { header: x-user-group } ]", "groups, comma separated"),
         key(
             "anonymous",
@@ -196,12 +196,21 @@ const SOURCE: Kind = Sub(&SOURCE_KEYS);
 static SOURCE_KEYS: Section = Section {
     one_of: &[&["header", "cookie"]],
     ..section(
-        "One place of an identity.",
+        "One place of a user's id or groups.",
         &[
             optional("header", HEADER, "a header's value"),
             optional("cookie", ANY_TEXT, "a cookie's value"),
             key("trust", Bool, "false", "believed from anyone, not from trusted peers alone"),
         ],
+    )
+};
+
+/// A session draws a bucket and matches no rule: there is nothing to believe.
+static SESSION: Section = Section {
+    one_of: &[&["header", "cookie"]],
+    ..section(
+        "One place of a session's id.",
+        &[optional("header", HEADER, "a header's value"), optional("cookie", ANY_TEXT, "a cookie's value")],
     )
 };
 

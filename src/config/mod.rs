@@ -24,8 +24,8 @@ use std::path::Path;
 pub use checked::{
     AccessLog, AccessLogFormat, AccessLogTarget, Admin, Anonymous, Balance, Config, Connections, DeployDefaults,
     DrainTimes, Ejection, Endpoint, ErrorRules, Expose, FlagHeaders, FlagSettings, HeaderStyle, HealthCheck, Host,
-    Identity, Ignore, Limits, Listener, Log, LogFormat, LogLevel, Pool, PoolVersion, Retry, RetryCause, SaltKind,
-    Secret, Service, Shield, ShieldMethods, Source, SourceKind, Stick, Timeouts, Token, TokenRole,
+    Identity, Ignore, Limits, Listener, Log, LogFormat, LogLevel, Place, Pool, PoolVersion, Retry, RetryCause,
+    SaltKind, Secret, Service, Shield, ShieldMethods, Source, Stick, Timeouts, Token, TokenRole,
 };
 pub use cidr::{Cidr, Networks};
 pub use error_rule::StatusSet;

@@ -82,13 +82,13 @@ fn kind(kind: &'static Kind) -> Value {
             let scalar = json!(["string", "number", "boolean"]);
             match form.pattern {
                 "" => json!({ "type": scalar, "title": form.what }),
-                pattern => or_variable(json!({ "type": scalar, "pattern": pattern, "title": form.what })),
+                pattern => or_variable(&json!({ "type": scalar, "pattern": pattern, "title": form.what })),
             }
         }
-        Kind::Word(words) => or_variable(json!({ "enum": words })),
-        Kind::Bool => or_variable(json!({ "type": "boolean" })),
-        Kind::Number(first, last) => or_variable(json!({ "type": "integer", "minimum": first, "maximum": last })),
-        Kind::Decimal(first, last) => or_variable(json!({ "type": "number", "minimum": first, "maximum": last })),
+        Kind::Word(words) => or_variable(&json!({ "enum": words })),
+        Kind::Bool => or_variable(&json!({ "type": "boolean" })),
+        Kind::Number(first, last) => or_variable(&json!({ "type": "integer", "minimum": first, "maximum": last })),
+        Kind::Decimal(first, last) => or_variable(&json!({ "type": "number", "minimum": first, "maximum": last })),
         Kind::Span(first, last) => json!({ "anyOf": [
             { "type": "number", "minimum": first.as_secs_f64(), "maximum": last.as_secs_f64() },
             { "type": "string", "pattern": SPAN, "title": "a duration like 10m or 1h30m" },
@@ -102,6 +102,6 @@ fn kind(kind: &'static Kind) -> Value {
     }
 }
 
-fn or_variable(schema: Value) -> Value {
+fn or_variable(schema: &Value) -> Value {
     json!({ "anyOf": [schema, { "type": "string", "pattern": VARIABLE }] })
 }

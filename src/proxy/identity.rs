@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use http::header::{COOKIE, HeaderMap, HeaderValue};
 use siphasher::sip::SipHasher24;
 
-use crate::config::{self, Anonymous, Source, SourceKind, Stick};
+use crate::config::{self, Anonymous, Place, Source, Stick};
 
 /// The name of Serin's own cookie.
 pub(crate) const COOKIE_NAME: &str = "serin_id";
@@ -93,7 +93,8 @@ pub(super) struct Identifier<'a> {
 impl Identifier<'_> {
     pub(super) fn identify<'h>(&self, headers: &'h HeaderMap) -> Identity<'h> {
         let (user, user_believed) = self.first(&self.config.user, headers);
-        let session = if user.is_none() { self.first(&self.config.session, headers).0 } else { None };
+        let session =
+            if user.is_none() { self.config.session.iter().find_map(|place| value(place, headers)) } else { None };
         let (groups, groups_believed) = self.first(&self.config.group, headers);
         let own = user.clone().or(session);
         let mut identity = Identity {
@@ -111,17 +112,11 @@ impl Identifier<'_> {
 
     /// The first source that is present and not empty, and whether it is believed.
     fn first<'h>(&self, sources: &[Source], headers: &'h HeaderMap) -> (Option<Cow<'h, str>>, bool) {
-        for source in sources {
-            let (value, believed) = match &source.kind {
-                SourceKind::Header(name) => (headers.get(name).map(HeaderValue::as_bytes), self.trusted),
-                SourceKind::Cookie(name) => (cookie(headers, name), false),
-            };
-            let value = value.map(<[u8]>::trim_ascii).filter(|value| !value.is_empty() && value.len() <= ID_BYTES_MAX);
-            if let Some(value) = value {
-                return (Some(String::from_utf8_lossy(value)), believed || source.trust);
-            }
-        }
-        (None, false)
+        let found = sources.iter().find_map(|source| Some((source, value(&source.place, headers)?)));
+        found.map_or((None, false), |(source, value)| {
+            let by_trusted_peer = self.trusted && matches!(source.place, Place::Header(_));
+            (Some(value), by_trusted_peer || source.trust)
+        })
     }
 
     fn anonymous<'h>(&self, headers: &'h HeaderMap, minted: &mut Option<String>) -> Option<Cow<'h, str>> {
@@ -151,6 +146,16 @@ impl Identifier<'_> {
         *minted = Some(value);
         Some(Cow::Owned(id))
     }
+}
+
+/// What a place says of a request, where it is present, not empty and not endless.
+fn value<'h>(place: &Place, headers: &'h HeaderMap) -> Option<Cow<'h, str>> {
+    let value = match place {
+        Place::Header(name) => headers.get(name).map(HeaderValue::as_bytes)?,
+        Place::Cookie(name) => cookie(headers, name)?,
+    };
+    let value = value.trim_ascii();
+    (!value.is_empty() && value.len() <= ID_BYTES_MAX).then(|| String::from_utf8_lossy(value))
 }
 
 /// An IPv6 client has a whole /64 to choose from.

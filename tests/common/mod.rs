@@ -4,6 +4,7 @@
 pub mod app;
 pub mod http;
 pub mod keys;
+pub mod scale;
 pub mod traffic;
 
 use std::collections::BTreeMap;

@@ -122,8 +122,8 @@ fn address(node: &Node<'_>) -> Option<SocketAddr> {
 fn identity(node: &Node<'_>) -> Option<Identity> {
     let map = node.map()?;
     let sources = |node: &Node<'_>| all(node.list()?.iter().map(source));
-    let (user, session) = (map.read("user", sources), map.read("session", sources));
-    let group = map.read("group", sources);
+    let (user, group) = (map.read("user", sources), map.read("group", sources));
+    let session = map.read("session", |node| all(node.list()?.iter().map(|node| place(node, &node.map()?))));
     let anonymous = map.read("anonymous", |node| node.word(&keys::ANONYMOUS));
     let stick = map.read("stick", |node| node.word(&keys::STICK));
     Some(Identity { user: user?, session: session?, group: group?, anonymous: anonymous?, stick: stick? })
@@ -131,13 +131,16 @@ fn identity(node: &Node<'_>) -> Option<Identity> {
 
 fn source(node: &Node<'_>) -> Option<Source> {
     let map = node.map()?;
-    let trust = map.read("trust", Node::boolean);
-    let kind = match (map.given("header"), map.given("cookie")) {
-        (Some(header), None) => SourceKind::Header(header_name(&header)?),
-        (None, Some(cookie)) => SourceKind::Cookie(cookie.text()?),
-        _ => return node.expected("a source is one of `header: name` and `cookie: name`"),
-    };
-    Some(Source { kind, trust: trust? })
+    let (trust, place) = (map.read("trust", Node::boolean), place(node, &map));
+    Some(Source { place: place?, trust: trust? })
+}
+
+fn place(node: &Node<'_>, map: &Map<'_>) -> Option<Place> {
+    match (map.given("header"), map.given("cookie")) {
+        (Some(header), None) => Some(Place::Header(header_name(&header)?)),
+        (None, Some(cookie)) => Some(Place::Cookie(cookie.text()?)),
+        _ => node.expected("a source is one of `header: name` and `cookie: name`"),
+    }
 }
 
 fn header_name(node: &Node<'_>) -> Option<HeaderName> {

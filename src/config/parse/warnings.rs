@@ -1,6 +1,6 @@
 //! What works, but hardly as it is meant: told by `serin check` and at every start.
 
-use crate::config::checked::{Config, Source, SourceKind};
+use crate::config::checked::{Config, Place, Source};
 use crate::config::node::Map;
 use crate::decide::flags::{Rule, RuleKind};
 
@@ -14,7 +14,7 @@ pub(super) fn of(map: &Map<'_>, config: &Config) {
                     let name = source.name();
                     let hint = "right only where nobody but your own gateway can send it".to_owned();
                     place.strange(format!("`trust: true`: {name} is believed from anyone"), Some(hint));
-                } else if matches!(source.kind, SourceKind::Header(_)) && !believes.anyone_trusted {
+                } else if matches!(source.place, Place::Header(_)) && !believes.anyone_trusted {
                     let message =
                         format!("{} is believed from nobody: it draws a bucket, but matches no rule", source.name());
                     place.strange(message, Some(HOW_TO_BELIEVE.to_owned()));
@@ -67,18 +67,17 @@ impl Config {
 
 impl Source {
     fn believed(&self, anyone_trusted: bool) -> bool {
-        self.trust || (anyone_trusted && matches!(self.kind, SourceKind::Header(_)))
+        self.trust || (anyone_trusted && matches!(self.place, Place::Header(_)))
     }
 
     fn name(&self) -> String {
-        match &self.kind {
-            SourceKind::Header(name) => format!("the header {name}"),
-            SourceKind::Cookie(name) => format!("the cookie {name}"),
+        match &self.place {
+            Place::Header(name) => format!("the header {name}"),
+            Place::Cookie(name) => format!("the cookie {name}"),
         }
     }
 }
 
-fn sources(config: &Config) -> [(&'static str, &[Source]); 3] {
-    let identity = &config.identity;
-    [("user", &identity.user), ("session", &identity.session), ("group", &identity.group)]
+fn sources(config: &Config) -> [(&'static str, &[Source]); 2] {
+    [("user", &config.identity.user), ("group", &config.identity.group)]
 }

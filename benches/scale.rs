@@ -1,0 +1,21 @@
+//! What a large configuration costs: start, reload, a flag's write, memory.
+//!
+//! `cargo bench --bench scale`
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, clippy::disallowed_methods)]
+
+#[path = "../tests/common/mod.rs"]
+mod common;
+
+use common::scale::{FLAGS, SERVICES, measure};
+
+fn main() {
+    let measured = measure();
+    println!("{SERVICES} services, {FLAGS} flags:");
+    println!("  start       {:?}", measured.start);
+    println!("  reload      {:?}", measured.reload);
+    println!("  flag write  {:?}", measured.flag_write);
+    println!(
+        "  resident    {} MiB at the start, {} MiB once each service has answered",
+        measured.resident[0], measured.resident[1]
+    );
+}
