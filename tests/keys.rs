@@ -41,11 +41,15 @@ fn answers(answer: &'static str) -> SocketAddr {
 
 /// An app server that counts its requests.
 fn counting() -> (SocketAddr, Arc<AtomicUsize>) {
+    counting_with(OK)
+}
+
+fn counting_with(answer: &'static str) -> (SocketAddr, Arc<AtomicUsize>) {
     let count: Arc<AtomicUsize> = Arc::default();
     let counter = Arc::clone(&count);
     let app = answering(move |_| {
         counter.fetch_add(1, Ordering::Relaxed);
-        OK.to_owned()
+        answer.to_owned()
     });
     (app, count)
 }
@@ -368,6 +372,36 @@ fn an_app_server_is_healthy_again_after_so_many_good_answers() {
 }
 
 #[test]
+fn an_app_server_is_unhealthy_after_so_many_bad_answers() {
+    let (app, asked) = counting_with(FAILS);
+    let serin = shop_with(
+        &[app, answers(OK)],
+        &[answers(OK)],
+        "health: { path: /up, interval: 100ms, unhealthyAfter: 1000 }",
+        "",
+    );
+    eventually("ten bad answers", || (asked.load(Ordering::Relaxed) >= 10).then_some(()));
+    assert_eq!(serin.metrics().sum("serin_endpoint_available", &["pool=\"a\""]), 2.0, "that is not enough");
+}
+
+#[test]
+fn a_connection_that_does_not_come_is_given_up() {
+    // A queue for one that is full: the kernel answers nobody any more.
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    socket.listen(0).unwrap();
+    let address = socket.local_addr().unwrap().as_socket().unwrap();
+    let wait = Duration::from_millis(200);
+    let full = |_: &usize| std::net::TcpStream::connect_timeout(&address, wait).ok();
+    let waiting: Vec<_> = (0..64).map_while(|n| full(&n)).collect();
+    assert!(waiting.len() < 64, "it is full");
+    let serin = shop_with(&[address], &[answers(OK)], "timeouts: { connect: 100ms }\n    retry: { attempts: 0 }", "");
+    let begun = Instant::now();
+    assert_eq!(status(&serin, 0), 502);
+    assert!(begun.elapsed() < Duration::from_millis(1_500), "by the default it would be 2 s: {:?}", begun.elapsed());
+}
+
+#[test]
 fn at_most_a_share_of_a_pool_is_left_out() {
     let ejections = |share: u8| {
         let serin = shop_with(
@@ -671,11 +705,7 @@ const SEEN: &[(&str, &str, &str)] = &[
     ("services.*.health.interval", "keys", "health_checks_have_an_interval_and_a_timeout"),
     ("services.*.health.path", "keys", "an_app_server_that_comes_back_starts_slowly"),
     ("services.*.health.timeout", "keys", "health_checks_have_an_interval_and_a_timeout"),
-    (
-        "services.*.health.unhealthyAfter",
-        "rescue",
-        "a_canary_without_a_healthy_app_server_is_served_by_stable_and_charged",
-    ),
+    ("services.*.health.unhealthyAfter", "keys", "an_app_server_is_unhealthy_after_so_many_bad_answers"),
     ("services.*.match.hosts", "headers", "services_are_found_by_host_and_path"),
     ("services.*.match.path", "headers", "services_are_found_by_host_and_path"),
     ("services.*.overrides.secret.env", "deployments", "a_signed_override_works_at_nobody_and_the_app_never_sees_it"),
@@ -690,7 +720,7 @@ const SEEN: &[(&str, &str, &str)] = &[
     ("services.*.skew.paths", "rescue", "a_page_of_one_version_finds_its_files_on_the_other"),
     ("services.*.slowStart", "keys", "an_app_server_that_comes_back_starts_slowly"),
     ("services.*.stable", "rollout", "a_healthy_canary_completes_and_the_pools_swap_roles"),
-    ("services.*.timeouts.connect", "outcomes", "every_exchange_has_the_outcome_of_the_table"),
+    ("services.*.timeouts.connect", "keys", "a_connection_that_does_not_come_is_given_up"),
     ("services.*.timeouts.response", "outcomes", "every_exchange_has_the_outcome_of_the_table"),
     ("services.*.timeouts.stream", "outcomes", "every_exchange_has_the_outcome_of_the_table"),
     ("stable", "rollout", "the_state_files_have_the_guides_shapes"),
