@@ -8,9 +8,23 @@ use std::net::{SocketAddr, TcpListener};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::worker::ProxyError;
-
 const BACKLOG: i32 = 4096;
+
+/// Why the proxy does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum ProxyError {
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address}")]
+    Listen {
+        /// Which one.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// A worker's thread cannot start.
+    #[error("cannot start a worker")]
+    Worker(#[source] io::Error),
+}
 
 /// Sockets that listen already.
 #[derive(Debug, Default)]

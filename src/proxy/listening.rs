@@ -1,0 +1,160 @@
+//! A worker's listeners: who is let in, and which worker serves them.
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::net::{SocketAddr, TcpListener as StdListener, TcpStream as StdStream};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::connection::serve;
+use super::worker::Worker;
+use crate::config::Listener;
+
+/// How often accepting looks whether it may go on.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// A worker's sockets.
+pub(super) type Bound = Vec<(StdListener, Arc<Listener>)>;
+
+/// How workers speak to each other, and are spoken to.
+pub(super) type Orders = Arc<[UnboundedSender<Order>]>;
+
+/// What a worker is told while it runs.
+pub(super) enum Order {
+    /// Clients connect there, too.
+    Listen(StdListener, Arc<Listener>),
+    /// What is known of a listener is this now.
+    Change(Arc<Listener>),
+    /// Nobody is accepted there any more.
+    Close(SocketAddr),
+    /// A fresh connection, accepted by a worker that has well more than this one.
+    Serve(StdStream, SocketAddr, Arc<Listener>),
+}
+
+/// A worker's listeners.
+#[derive(Default)]
+pub(super) struct Listening(Vec<Rc<Ear>>);
+
+/// One of them.
+struct Ear {
+    listener: RefCell<Arc<Listener>>,
+    closing: Notify,
+}
+
+impl Listening {
+    pub(super) fn listen(&mut self, socket: StdListener, listener: Arc<Listener>, worker: &Rc<Worker>) {
+        match TcpListener::from_std(socket) {
+            Ok(socket) => {
+                let ear = Rc::new(Ear { listener: RefCell::new(listener), closing: Notify::new() });
+                tokio::task::spawn_local(accept(socket, Rc::clone(&ear), Rc::clone(worker)));
+                self.0.push(ear);
+            }
+            Err(error) => tracing::error!(%error, address = %listener.address, "a listener is lost"),
+        }
+    }
+
+    pub(super) fn follow(&mut self, order: Order, worker: &Rc<Worker>) {
+        match order {
+            Order::Listen(socket, listener) => self.listen(socket, listener, worker),
+            Order::Change(listener) => {
+                let same = self.0.iter().find(|ear| ear.listener.borrow().address == listener.address);
+                same.into_iter().for_each(|ear| *ear.listener.borrow_mut() = Arc::clone(&listener));
+            }
+            Order::Close(address) => self.0.retain(|ear| {
+                let stays = ear.listener.borrow().address != address;
+                if !stays {
+                    ear.closing.notify_one();
+                }
+                stays
+            }),
+            Order::Serve(stream, peer, listener) => match TcpStream::from_std(stream) {
+                Ok(stream) => serve_here(stream, peer, listener, worker),
+                Err(error) => {
+                    worker.loads.left(worker.index);
+                    tracing::warn!(%error, "a connection is lost between two workers");
+                }
+            },
+        }
+    }
+}
+
+/// Accepts until nobody is to be accepted any more; who waits then is still let in: a
+/// listener that closes resets what is queued at it.
+async fn accept(socket: TcpListener, ear: Rc<Ear>, worker: Rc<Worker>) {
+    tokio::select! {
+        () = accept_all(&socket, &ear, &worker) => {}
+        () = worker.drain.accepting_has_stopped() => {}
+        () = ear.closing.notified() => {}
+    }
+    while let Poll::Ready(Ok((stream, peer))) = poll_fn(|cx| Poll::Ready(socket.poll_accept(cx))).await {
+        open(stream, peer, &ear, &worker);
+    }
+}
+
+async fn accept_all(socket: &TcpListener, ear: &Ear, worker: &Rc<Worker>) {
+    loop {
+        // Over the limit, accepting pauses: the kernel's queue holds what comes.
+        while worker.stats.open() >= worker.view().snapshot.config.limits.connections as u64 {
+            tokio::time::sleep(PAUSE).await;
+        }
+        match socket.accept().await {
+            Ok((stream, peer)) => open(stream, peer, ear, worker),
+            Err(error) => {
+                // Descriptors may be used up: without a pause this would spin.
+                tracing::warn!(%error, address = %ear.listener.borrow().address, "cannot accept");
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+fn open(stream: TcpStream, peer: SocketAddr, ear: &Ear, worker: &Rc<Worker>) {
+    // Small heads and bodies must not wait for each other's acknowledgements.
+    let _ = stream.set_nodelay(true);
+    let listener = Arc::clone(&ear.listener.borrow());
+    let place = worker.loads.place(worker.index);
+    if place == worker.index {
+        return serve_here(stream, peer, listener, worker);
+    }
+    let gone = |_| worker.loads.left(place);
+    match stream.into_std() {
+        Ok(stream) => worker.orders[place].send(Order::Serve(stream, peer, listener)).unwrap_or_else(gone),
+        Err(error) => {
+            worker.loads.left(place);
+            tracing::warn!(%error, "a connection is lost between two workers");
+        }
+    }
+}
+
+/// Serves a connection that is counted already.
+fn serve_here(stream: TcpStream, peer: SocketAddr, listener: Arc<Listener>, worker: &Rc<Worker>) {
+    let open = Open::new(Rc::clone(worker));
+    let worker = Rc::clone(worker);
+    tokio::task::spawn_local(async move {
+        let _open = open;
+        serve(stream, peer.ip(), listener, worker).await;
+    });
+}
+
+/// A connection that is counted as open, whichever way its task ends.
+struct Open(Rc<Worker>);
+
+impl Open {
+    fn new(worker: Rc<Worker>) -> Self {
+        worker.stats.connection_opened();
+        Self(worker)
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.stats.connection_closed();
+        self.0.loads.left(self.0.index);
+    }
+}
