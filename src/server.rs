@@ -26,7 +26,7 @@ use crate::control::{Checkpoint, Control, ControlError, Controller, Setup, flag_
 use crate::drain::Drain;
 use crate::handover::{HandoverError, Inheritance, Successor};
 use crate::log;
-use crate::proxy::{CookieKey, Proxy, ProxyError, Shared, TICK, Workers};
+use crate::proxy::{CookieKey, Proxy, ProxyError, Shared, Workers};
 use crate::store::{DeployState, FlagFile, Folder, Loaded, StateFile, StoreError, Writer};
 use crate::telemetry::{Loads, ProcessStats};
 
@@ -232,8 +232,7 @@ impl Server {
             let inheritance = self.inheritance().map_err(HandoverError::NotServing)?;
             let hand_over = move || successor.hand_over(&inheritance);
             let next = tokio::task::spawn_blocking(hand_over).await.map_err(failed)??;
-            // The state is another process's for good.
-            std::mem::forget(resting);
+            resting.for_good();
             Ok(next)
         };
         let handed = handed.await;
@@ -273,8 +272,12 @@ impl Server {
             open => tracing::warn!(open, "connections are cut: they lived past drain.timeout"),
         }
         self.control.settle().await;
-        // Workers hand their last lines over with their next tick.
-        tokio::time::sleep(TICK).await;
+        // Their last lines are handed over with that.
+        self.workers.end();
+        let end = clock::now() + FLUSH;
+        while !self.workers.have_ended() && clock::now() < end {
+            tokio::time::sleep(LOOK).await;
+        }
         self.access_log.flush(FLUSH);
     }
 
@@ -409,12 +412,13 @@ async fn serve_while_open(socket: StdListener, mut is_open: watch::Receiver<bool
             Ok(listener) => listener,
             Err(error) => return tracing::error!(%error, "the admin API has ended"),
         };
-        let mut watched = is_open.clone();
-        let closed = async move { drop(watched.wait_for(|open| !*open).await) };
+        let (close, closed) = oneshot::channel::<()>();
+        let closed = async move { drop(closed.await) };
         // What is under way goes on beside whatever is served next.
         tokio::spawn(axum::serve(listener, service.clone()).with_graceful_shutdown(closed).into_future());
         if is_open.wait_for(|open| !*open).await.is_err() {
             return;
         }
+        drop(close);
     }
 }

@@ -124,6 +124,26 @@ fn what_serin_refuses_is_written_too() {
 }
 
 #[test]
+fn a_request_that_is_cut_at_the_end_has_its_line() {
+    let app = Scripted::start();
+    app.plays(&[Do::Hang]);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("access.log");
+    let more = format!("to: '{}'", file.display());
+    let config =
+        config(&app.address.to_string(), &app.address.to_string(), &more).replace("timeout: 5s", "timeout: 100ms");
+    let mut serin = Serin::start(&config);
+    let mut client = connect(serin.proxy);
+    std::io::Write::write_all(&mut client, b"GET /cut HTTP/1.1\r\nhost: shop.test\r\n\r\n").unwrap();
+    eventually("its request", || (!app.requests().is_empty()).then_some(()));
+    serin.signal(Signal::TERM);
+    assert!(serin.ends().success());
+    let line: Value = serde_json::from_str(std::fs::read_to_string(&file).unwrap().trim()).unwrap();
+    assert_eq!((line["target"].as_str(), line["end"].as_str()), (Some("/cut"), Some("cut")), "{line}");
+    assert_eq!((line["status"].as_u64(), &line["outcome"]), (Some(0), &Value::Null), "nobody's fault");
+}
+
+#[test]
 fn a_file_that_was_moved_is_opened_anew_and_sigterm_loses_no_line() {
     let mut log = logged(&echo("a").to_string(), &echo("b").to_string(), ", format: common");
     let ask = |count: usize| (0..count).for_each(|_| assert_eq!(get(log.serin.proxy, "/", "").status, 200));

@@ -216,6 +216,16 @@ fn variables_are_filled_in_and_never_shown() {
     let output = check(text, &[set[0], set[1], set[2], ("WORKERS", "hunter2")]);
     let text = errors(&output);
     assert!(text.contains("serin.yaml:3:1: workers is \"${WORKERS}\"") && !text.contains("hunter2"), "{text}");
+    // Under names that are numbers, and in texts that other types form.
+    for wrong in [
+        "services: { 1: { pools: { 2: { endpoints: '${APP}' } }, stable: 2 } }",
+        "stable: http://a\nflags: { headers: { expose: ['${APP}'] } }",
+        "stable: http://a\nmetrics: { namespace: '${APP}' }",
+    ] {
+        let output = check(&format!("listen: 127.0.0.1:0\n{wrong}"), &[("APP", "hunter 2")]);
+        let text = errors(&output);
+        assert!(text.contains("${APP}") && !text.contains("hunter"), "{text}");
+    }
     // What a variable says is never YAML.
     let output = check("listen: 127.0.0.1:0\nstable: ${APP}", &[("APP", "[ http://127.0.0.1:1 ]")]);
     assert_eq!(output.status.code(), Some(1));
@@ -312,6 +322,9 @@ for document in good:
 print(len(list(validator.iter_errors(bad))))
 ";
     let schema: serde_json::Value = serde_json::from_slice(&cli(&["schema"]).stdout).unwrap();
+    let empty = three("workers:\nenvironment:\nlimits:\ndrain: { delay: }\nlog: { level: }");
+    assert!(config::from_text(&empty, Path::new("serin.yaml")).is_ok(), "an empty key is as good as none");
+    let good: Vec<serde_json::Value> = good.into_iter().chain([serde_yaml::from_str(&empty).unwrap()]).collect();
     let count: usize = common::python(program, &json!([schema, good, seven])).trim().parse().unwrap();
     assert_eq!(count, 7);
 }

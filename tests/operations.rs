@@ -329,6 +329,36 @@ fn an_upgrade_that_fails_late_changes_nothing_either() {
     assert_eq!(serin.state_file("feature-flags.json")["flags"]["still"]["rolloutPercentage"], 1);
 }
 
+/// Fewer workers have several sockets each: all of them hear of a reload.
+#[test]
+fn after_an_upgrade_to_fewer_workers_a_reload_reaches_every_socket() {
+    let text = |workers: usize, trusted: &str, state: &std::path::Path| {
+        format!(
+            "workers: {workers}\nstate: {{ directory: '{}' }}\nadmin: {{ address: '127.0.0.1:0' }}\n\
+             listeners: [ {{ address: '127.0.0.1:0', trustedProxies: {trusted} }} ]\nstable: 'http://{}'\n",
+            state.display(),
+            echo("one")
+        )
+    };
+    let mut serin = Serin::start(&three_lines(echo("one")));
+    let state = serin.folder.path().join("state");
+    serin.kill();
+    serin.write_text(&text(4, "[127.0.0.0/8]", &state));
+    serin.start_again();
+    serin.write_text(&text(2, "[127.0.0.0/8]", &state));
+    serin.upgrade();
+    let believed = || {
+        let claims = |_: &usize| get(serin.proxy, "/", "x-forwarded-for: 9.9.9.9\r\n").text().contains("9.9.9.9");
+        (0..60).filter(claims).count()
+    };
+    assert_eq!(believed(), 60);
+    serin.write_text(&text(2, "[]", &state));
+    serin.signal(Signal::HUP);
+    eventually("the reload", || (reloads(&serin, "applied") >= 1.0).then_some(()));
+    eventually("the workers have heard of it", || (believed() < 60).then_some(()));
+    assert_eq!(believed(), 0, "on every socket");
+}
+
 #[test]
 fn a_fresh_connection_goes_to_the_emptiest_worker() {
     let serin = Serin::start(&format!("workers: 4\n{}", three_lines(echo("one"))));

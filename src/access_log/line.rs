@@ -19,6 +19,8 @@ pub enum End {
     Truncated,
     /// The client left before.
     ClientLeft,
+    /// Serin ended: it lived past `drain.timeout`.
+    Cut,
 }
 
 /// One request and what became of it. What is not known is not said.
@@ -46,7 +48,7 @@ pub struct Line {
     /// The protocol's version.
     #[serde(serialize_with = "protocol")]
     pub protocol: Version,
-    /// What the client got; 499: nothing, it left.
+    /// What the client got; 499: nothing, it left; 0: nothing, it was cut.
     pub status: u16,
     /// Of the body that went to the client.
     pub bytes: u64,

@@ -1,6 +1,7 @@
 //! The admin API as the command line speaks to it.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue};
@@ -14,6 +15,10 @@ use tokio::net::TcpStream;
 use super::CliError;
 use super::commands::Output;
 use super::output::answer as answer_as;
+
+/// Longer than a handover takes.
+const HANDOVER_TRIES: u32 = 50;
+const HANDOVER_PAUSE: Duration = Duration::from_millis(100);
 
 /// Where Serin is, and how its answers are printed.
 pub(super) struct Api {
@@ -83,6 +88,13 @@ impl Api {
         path: &str,
         body: Option<&Value>,
     ) -> Result<Result<Value, Refusal>, CliError> {
+        for _ in 0..HANDOVER_TRIES {
+            match read(self.send(method, path, body).await?).await.map_err(|error| self.broken(error))? {
+                // One process hands over to the next: that one is asked.
+                Err(refusal) if refusal.body["code"] == "handedOver" => tokio::time::sleep(HANDOVER_PAUSE).await,
+                answer => return Ok(answer),
+            }
+        }
         read(self.send(method, path, body).await?).await.map_err(|error| self.broken(error))
     }
 

@@ -19,6 +19,12 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 const LOOK: Duration = Duration::from_millis(500);
 
 pub(super) fn run(file: &Path) -> Result<(), CliError> {
+    // Before anything else: a signal that comes early waits, an edit from here on is seen.
+    let runtime = runtime()?;
+    let watching = {
+        let _in_runtime = runtime.enter();
+        Watching::new(file)?
+    };
     let config = config::load(file)?;
     log::begin(config.log);
     warn(&config);
@@ -38,13 +44,17 @@ pub(super) fn run(file: &Path) -> Result<(), CliError> {
     }
     match heir {
         Some(heir) => {
-            heir.serves().map_err(taking_over)?;
-            tracing::info!("took over from the process before");
+            match heir.serves() {
+                Ok(()) => tracing::info!("took over from the process before"),
+                // One that goes on would have ended this process.
+                Err(error) => tracing::warn!(%error, "the process before has ended already"),
+            }
         }
         // The process before says it in the other's stead.
         None => manager::ready(),
     }
-    supervise(&server, file)
+    runtime.block_on(supervise(&server, file, watching));
+    Ok(())
 }
 
 fn taking_over(source: std::io::Error) -> CliError {
@@ -100,47 +110,68 @@ fn warn(config: &Config) {
 /// Serves until it is told to end: a changed file and SIGHUP bring another configuration,
 /// SIGUSR2 brings the program that stands at this one's place by now, SIGTERM ends in peace,
 /// SIGINT without the delay, as a person waits; a second one ends at once.
-fn supervise(server: &Server, file: &Path) -> Result<(), CliError> {
-    runtime()?.block_on(async {
-        let (mut signals, mut watch) = (Signals::new()?, Watch::new(file));
-        let mut hangup = signal(SignalKind::hangup()).map_err(failed)?;
-        let mut upgrade = signal(SignalKind::user_defined2()).map_err(failed)?;
-        let mut looks = tokio::time::interval(LOOK);
-        let end = loop {
-            let reload = tokio::select! {
-                end = signals.end() => break end,
-                _ = hangup.recv() => {
-                    watch.was_read();
-                    true
-                }
-                _ = upgrade.recv() => match hand_over(server).await {
-                    true => break End::HandedOver,
-                    false => continue,
-                },
-                _ = looks.tick() => watch.has_changed(),
-            };
-            if reload {
-                manager::reloading();
-                let good = reload_from(server, file).await;
-                server.reloaded(good);
-                manager::ready();
+async fn supervise(server: &Server, file: &Path, mut watching: Watching) {
+    let mut looks = tokio::time::interval(LOOK);
+    let end = loop {
+        let reload = tokio::select! {
+            end = watching.signals.end() => break end,
+            _ = watching.hangup.recv() => {
+                watching.file.was_read();
+                true
             }
+            _ = watching.upgrade.recv() => match hand_over(server).await {
+                true => break End::HandedOver,
+                false => continue,
+            },
+            _ = looks.tick() => watching.file.has_changed(),
         };
-        let drain = server.control().snapshot().config.drain;
-        let drain = match end {
-            End::Terminate => drain,
-            // A person waits, or nobody new comes.
-            End::Interrupt | End::HandedOver => DrainTimes { delay: Duration::ZERO, ..drain },
-        };
-        if !matches!(end, End::HandedOver) {
-            manager::stopping();
+        if reload {
+            manager::reloading();
+            let good = reload_from(server, file).await;
+            server.reloaded(good);
+            manager::ready();
         }
-        tokio::select! {
-            () = server.drain(drain) => {}
-            _ = signals.end() => tracing::warn!("ending at once"),
+    };
+    let drain = server.control().snapshot().config.drain;
+    let drain = match end {
+        End::Terminate => drain,
+        // A person waits, or nobody new comes.
+        End::Interrupt | End::HandedOver => DrainTimes { delay: Duration::ZERO, ..drain },
+    };
+    let signals = &mut watching.signals;
+    let at_once = async {
+        if matches!(end, End::HandedOver) {
+            // It drains already; who ends the service means the next process as well.
+            signals.end().await;
         }
-        Ok(())
-    })
+        signals.end().await
+    };
+    if !matches!(end, End::HandedOver) {
+        manager::stopping();
+    }
+    tokio::select! {
+        () = server.drain(drain) => {}
+        _ = at_once => tracing::warn!("ending at once"),
+    }
+}
+
+/// What a running Serin listens to, beside its clients.
+struct Watching {
+    signals: Signals,
+    hangup: Signal,
+    upgrade: Signal,
+    file: Watch,
+}
+
+impl Watching {
+    fn new(file: &Path) -> Result<Self, CliError> {
+        Ok(Self {
+            signals: Signals::new()?,
+            hangup: signal(SignalKind::hangup()).map_err(failed)?,
+            upgrade: signal(SignalKind::user_defined2()).map_err(failed)?,
+            file: Watch::new(file),
+        })
+    }
 }
 
 /// Hands over to the program that stands at this one's place by now; whether it serves.

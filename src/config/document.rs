@@ -72,6 +72,15 @@ impl Document {
     }
 }
 
+/// A key as a name; `None` where it is none.
+pub(super) fn key_text(key: &Value) -> Option<String> {
+    match key {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    }
+}
+
 /// The path of an entry: `services.shop.pools`.
 pub(super) fn key_path(parent: &str, key: &str) -> String {
     if parent.is_empty() { key.to_owned() } else { format!("{parent}.{key}") }

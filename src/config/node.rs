@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde_yaml::Value;
 
 use super::definition::{Key, Kind, Presence, Section};
-use super::document::{Document, index_path, key_path};
+use super::document::{Document, index_path, key_path, key_text};
 use super::problem::Problem;
 use crate::decide::bucket::Share;
 use crate::decide::guard::Rate;
@@ -320,7 +320,15 @@ impl<'a> Node<'a> {
         input: I,
         check: impl FnOnce(I) -> Result<T, E>,
     ) -> Option<T> {
-        check(input).map_err(|error| self.wrong(format!("{} is {}; {error}", self.name(), self.found()), None)).ok()
+        let noted = |error: E| {
+            let mut error = error.to_string();
+            // What a variable says is shown nowhere, whoever forms the text.
+            if let (Value::String(text), Some(written)) = (self.value, self.document.as_written(&self.path)) {
+                error = error.replace(text.as_str(), written);
+            }
+            self.wrong(format!("{} is {}; {error}", self.name(), self.found()), None);
+        };
+        check(input).map_err(noted).ok()
     }
 }
 
@@ -373,14 +381,6 @@ impl<'a> Map<'a> {
     pub(super) fn defaults(&self, section: &'static Section) -> Self {
         static NOTHING: std::sync::LazyLock<serde_yaml::Mapping> = std::sync::LazyLock::new(Default::default);
         Map { node: self.node.clone(), mapping: &NOTHING, section }
-    }
-}
-
-fn key_text(key: &Value) -> Option<String> {
-    match key {
-        Value::String(text) => Some(text.clone()),
-        Value::Number(number) => Some(number.to_string()),
-        _ => None,
     }
 }
 

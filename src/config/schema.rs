@@ -50,15 +50,19 @@ fn property(key: &'static Key) -> Value {
     if let Some(default) = key.default().filter(|default| default.as_mapping().is_none()) {
         schema["default"] = serde_json::to_value(default).unwrap_or_default();
     }
+    // An empty key is as good as none.
     if let Presence::Default(_) | Presence::Optional = key.presence {
-        // An empty key is as good as none.
-        schema = match schema.as_object_mut().and_then(|fields| fields.remove("type")) {
-            Some(Value::String(kind)) => {
-                schema["type"] = json!([kind, "null"]);
-                schema
+        match &mut schema["anyOf"] {
+            Value::Array(alternatives) => alternatives.push(json!({ "type": "null" })),
+            _ => {
+                let own = schema["type"].take();
+                let own = if let Value::Array(kinds) = own { kinds } else { vec![own] };
+                schema["type"] = own.into_iter().chain([json!("null")]).collect();
             }
-            _ => schema,
-        };
+        }
+        if schema["anyOf"].is_null() {
+            schema.as_object_mut().map(|fields| fields.remove("anyOf"));
+        }
     }
     schema
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use serde_yaml::Value;
 
-use super::document::{index_path, key_path};
+use super::document::{index_path, key_path, key_text};
 
 /// Fills the variables in; what was written is noted by path. The value is what is wrong,
 /// each with its path.
@@ -31,9 +31,9 @@ impl Filling<'_> {
             }
             Value::Mapping(mapping) => {
                 for (key, value) in mapping.iter_mut() {
-                    // A key that is no text is found wrong later.
-                    let key = key.as_str().unwrap_or_default();
-                    self.value(value, key_path(&path, key));
+                    // A key that is no name is found wrong later.
+                    let key = key_text(key).unwrap_or_default();
+                    self.value(value, key_path(&path, &key));
                 }
             }
             _ => {}

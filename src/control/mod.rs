@@ -55,9 +55,16 @@ pub struct Control {
 }
 
 /// Control changes nothing for as long as this lives.
-// Nothing is ever sent: its end is what wakes control.
 #[derive(Debug)]
-pub struct Resting(#[allow(dead_code)] oneshot::Sender<()>);
+pub struct Resting(oneshot::Sender<()>);
+
+impl Resting {
+    /// The state is another process's: control rests for the rest of its life.
+    pub fn for_good(self) {
+        // Control may have ended already.
+        let _ = self.0.send(());
+    }
+}
 
 /// A change that was carried out.
 #[derive(Clone, Debug)]
@@ -94,7 +101,7 @@ impl Control {
         &self.events
     }
 
-    /// Asks something that changes nothing.
+    /// Asks something that changes nothing that is stored.
     ///
     /// # Errors
     /// What the question says, or that control has ended.
@@ -160,10 +167,10 @@ impl Control {
     /// # Errors
     /// Where it cannot be written.
     pub async fn rest(&self) -> Result<Resting, ControlError> {
-        let ((ready, durable), (wake, woken)) = (oneshot::channel(), oneshot::channel());
-        self.send(Command::Rest { ready, woken }).await?;
+        let ((ready, durable), (tell, end)) = (oneshot::channel(), oneshot::channel());
+        self.send(Command::Rest { ready, end }).await?;
         match durable.await {
-            Ok(true) => Ok(Resting(wake)),
+            Ok(true) => Ok(Resting(tell)),
             Ok(false) => Err(ControlError::NotDurable("see the log".to_owned())),
             Err(_) => Err(ControlError::Ended),
         }

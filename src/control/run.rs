@@ -40,7 +40,7 @@ pub(super) enum Command {
     Settle(oneshot::Sender<()>),
     /// Writes everything and then changes nothing until it is woken, as another process is
     /// to have the state; answered with whether all is on disk.
-    Rest { ready: oneshot::Sender<bool>, woken: oneshot::Receiver<()> },
+    Rest { ready: oneshot::Sender<bool>, end: oneshot::Receiver<()> },
     /// Changes a deployment.
     Deployment { only_if_writable: bool, change: DeploymentChange },
 }
@@ -108,10 +108,10 @@ async fn carry_out(
                 controller.settle(times).await;
                 let _ = reply.send(());
             }
-            Command::Rest { ready, woken } => {
+            Command::Rest { ready, end } => {
                 let durable = controller.settle(times).await;
                 if ready.send(durable).is_ok() && durable {
-                    rest(controller, queue, woken).await;
+                    rest(controller, queue, end, times).await;
                 }
             }
             Command::Flags(first) => {
@@ -132,28 +132,52 @@ async fn carry_out(
     }
 }
 
-/// Reads are answered, changes are refused.
-async fn rest(controller: &mut Controller, queue: &mut mpsc::Receiver<Command>, mut woken: oneshot::Receiver<()>) {
+/// Reads are answered, changes are refused. A rollback by hand is never refused: it waits
+/// until it is known which process has the state.
+async fn rest(
+    controller: &mut Controller,
+    queue: &mut mpsc::Receiver<Command>,
+    mut end: oneshot::Receiver<()>,
+    times: &mut Times,
+) {
     controller.resting = true;
-    loop {
-        let command = tokio::select! {
-            _ = &mut woken => break,
-            command = queue.recv() => match command {
-                Some(command) => command,
-                None => break,
+    let mut rollbacks: Vec<DeploymentChange> = Vec::new();
+    let for_good = loop {
+        tokio::select! {
+            // Sent: for good. Dropped: nothing has changed hands.
+            ended = &mut end => break ended.is_ok(),
+            Some(command) = queue.recv() => match command {
+                Command::Deployment { only_if_writable: false, change } => rollbacks.push(change),
+                command => refuse(controller, command),
             },
-        };
-        match command {
-            Command::Ask(ask) => ask(controller),
-            // Whether it may is asked there.
-            Command::Flags(change) => change(controller)(Err(ControlError::HandedOver)),
-            Command::ReloadFlags { reply, .. } => drop(reply.send(Err(ControlError::HandedOver))),
-            Command::Settle(reply) => drop(reply.send(())),
-            Command::Rest { ready, .. } => drop(ready.send(false)),
-            Command::Deployment { change, .. } => change(Err(ControlError::HandedOver))(false),
         }
+    };
+    if for_good {
+        // Whoever asks again asks the other process.
+        rollbacks.into_iter().for_each(|change| change(Err(ControlError::HandedOver))(false));
+        while let Some(command) = queue.recv().await {
+            refuse(controller, command);
+        }
+        return;
     }
     controller.resting = false;
+    for change in rollbacks {
+        let reply = change(Ok(controller));
+        let durable = controller.save_deployments(clock::now(), times).await;
+        reply(durable);
+    }
+}
+
+fn refuse(controller: &mut Controller, command: Command) {
+    match command {
+        Command::Ask(ask) => ask(controller),
+        // Whether it may is asked there.
+        Command::Flags(change) => change(controller)(Err(ControlError::HandedOver)),
+        Command::ReloadFlags { reply, .. } => drop(reply.send(Err(ControlError::HandedOver))),
+        Command::Settle(reply) => drop(reply.send(())),
+        Command::Rest { ready, .. } => drop(ready.send(false)),
+        Command::Deployment { change, .. } => change(Err(ControlError::HandedOver))(false),
+    }
 }
 
 impl Controller {

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use rustix::net::sockopt::{Timeout, set_socket_timeout, socket_type};
 use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
-    SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
 };
 
 use super::Message;
@@ -67,6 +67,9 @@ impl Channel {
                 received => break received?,
             }
         };
+        if received.flags.contains(ReturnFlags::CTRUNC) {
+            return Err(io::Error::other("this process may have no more descriptors"));
+        }
         if received.bytes == 0 {
             return Err(io::Error::other("it has ended"));
         }

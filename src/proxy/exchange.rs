@@ -403,7 +403,12 @@ pub(super) fn error_of(rules: &ErrorRules, status: StatusCode, headers: &HeaderM
 
 impl Drop for Exchange {
     fn drop(&mut self) {
-        self.left();
+        if self.client.worker.cutting.get() {
+            self.note_end(End::Cut);
+            self.wait_is_over();
+        } else {
+            self.left();
+        }
         if let Some(record) = self.record.take() {
             self.client.worker.log(record);
         }

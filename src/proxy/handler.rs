@@ -58,7 +58,10 @@ pub(super) fn handle(
                 let response = answer.respond(&parts.headers);
                 if let Some(mut record) = record {
                     let bytes = response.body().size_hint().exact().unwrap_or(0);
-                    record.answered_by_serin(response.status(), answer.code(), bytes);
+                    match answer {
+                        Answer::ClientBody => record.client_broke_off(CLIENT_LEFT, answer.code()),
+                        _ => record.answered_by_serin(response.status(), answer.code(), bytes),
+                    }
                     client.worker.log(record);
                 }
                 response

@@ -35,6 +35,8 @@ pub(super) enum Order {
     Close(SocketAddr),
     /// A fresh connection, accepted by a worker that has well more than this one.
     Serve(StdStream, SocketAddr, Arc<Listener>),
+    /// Connections that are still open are cut, and the worker ends.
+    End,
 }
 
 /// A worker's listeners.
@@ -63,8 +65,10 @@ impl Listening {
         match order {
             Order::Listen(socket, listener) => self.listen(socket, listener, worker),
             Order::Change(listener) => {
-                let same = self.0.iter().find(|ear| ear.listener.borrow().address == listener.address);
-                same.into_iter().for_each(|ear| *ear.listener.borrow_mut() = Arc::clone(&listener));
+                // An address may have several sockets.
+                let of_address = |ear: &&Rc<Ear>| ear.listener.borrow().address == listener.address;
+                let ears: Vec<&Rc<Ear>> = self.0.iter().filter(of_address).collect();
+                ears.into_iter().for_each(|ear| *ear.listener.borrow_mut() = Arc::clone(&listener));
             }
             Order::Close(address) => self.0.retain(|ear| {
                 let stays = ear.listener.borrow().address != address;
@@ -76,10 +80,11 @@ impl Listening {
             Order::Serve(stream, peer, listener) => match TcpStream::from_std(stream) {
                 Ok(stream) => serve_here(stream, peer, listener, worker),
                 Err(error) => {
-                    worker.loads.left(worker.index);
+                    worker.connection_left(worker.index);
                     tracing::warn!(%error, "a connection is lost between two workers");
                 }
             },
+            Order::End => {}
         }
     }
 }
@@ -118,15 +123,17 @@ fn open(stream: TcpStream, peer: SocketAddr, ear: &Ear, worker: &Rc<Worker>) {
     // Small heads and bodies must not wait for each other's acknowledgements.
     let _ = stream.set_nodelay(true);
     let listener = Arc::clone(&ear.listener.borrow());
+    // Counted from here on, wherever it is served.
+    worker.stats.connection_opened();
     let place = worker.loads.place(worker.index);
     if place == worker.index {
         return serve_here(stream, peer, listener, worker);
     }
-    let gone = |_| worker.loads.left(place);
+    let gone = |_| worker.connection_left(place);
     match stream.into_std() {
         Ok(stream) => worker.orders[place].send(Order::Serve(stream, peer, listener)).unwrap_or_else(gone),
         Err(error) => {
-            worker.loads.left(place);
+            worker.connection_left(place);
             tracing::warn!(%error, "a connection is lost between two workers");
         }
     }
@@ -134,7 +141,7 @@ fn open(stream: TcpStream, peer: SocketAddr, ear: &Ear, worker: &Rc<Worker>) {
 
 /// Serves a connection that is counted already.
 fn serve_here(stream: TcpStream, peer: SocketAddr, listener: Arc<Listener>, worker: &Rc<Worker>) {
-    let open = Open::new(Rc::clone(worker));
+    let open = Open(Rc::clone(worker));
     let worker = Rc::clone(worker);
     tokio::task::spawn_local(async move {
         let _open = open;
@@ -145,16 +152,8 @@ fn serve_here(stream: TcpStream, peer: SocketAddr, listener: Arc<Listener>, work
 /// A connection that is counted as open, whichever way its task ends.
 struct Open(Rc<Worker>);
 
-impl Open {
-    fn new(worker: Rc<Worker>) -> Self {
-        worker.stats.connection_opened();
-        Self(worker)
-    }
-}
-
 impl Drop for Open {
     fn drop(&mut self) {
-        self.0.stats.connection_closed();
-        self.0.loads.left(self.0.index);
+        self.0.connection_left(self.0.index);
     }
 }

@@ -43,5 +43,5 @@ mod workers;
 
 pub use identity::CookieKey;
 pub use sockets::{HeldSockets, Inherited, ProxyError};
-pub use worker::{Shared, TICK};
+pub use worker::Shared;
 pub use workers::{NewListeners, Proxy, Workers};

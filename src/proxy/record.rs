@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use http::header::{HOST, HeaderMap, HeaderName, REFERER, USER_AGENT};
+use http::header::{HOST, HeaderMap, HeaderName, HeaderValue, REFERER, USER_AGENT};
 use http::request::Parts;
 use http::{StatusCode, Version};
 
@@ -18,6 +18,10 @@ use crate::decide::time::Moment;
 /// Lines are handed over once there are so many bytes, and with every tick.
 const BATCH_BYTES: usize = 16 << 10;
 
+/// Of a field, and of a target, no more is written.
+const FIELD_MAX: usize = 1 << 10;
+const TARGET_MAX: usize = 8 << 10;
+
 /// A request that is written once it has ended.
 pub(super) struct Record {
     pub(super) line: Line,
@@ -27,8 +31,7 @@ pub(super) struct Record {
 impl Record {
     /// A record of a request, where one is kept.
     pub(super) fn begin(client: &Client, view: &View, parts: &Parts) -> Option<Box<Self>> {
-        let log = view.snapshot.config.access_log.as_ref()?;
-        if !log.sample.reaches(Bucket::of_hash(client.worker.random())) {
+        if !drawn(client, view.snapshot.config.access_log.as_ref()) {
             return None;
         }
         let text = |name: &HeaderName| lossy(&parts.headers, name);
@@ -36,7 +39,7 @@ impl Record {
             client: client_address(client, &parts.headers),
             method: Some(parts.method.clone()),
             host: text(&HOST),
-            target: parts.uri.to_string(),
+            target: parts.uri.to_string().chars().take(TARGET_MAX).collect(),
             protocol: parts.version,
             referer: text(&REFERER),
             user_agent: text(&USER_AGENT),
@@ -47,7 +50,7 @@ impl Record {
 
     /// A head that was refused before it was understood, where records are kept.
     pub(super) fn refused(client: &Client, status: StatusCode, error: &'static str) {
-        if client.worker.view().snapshot.config.access_log.is_some() {
+        if drawn(client, client.worker.view().snapshot.config.access_log.as_ref()) {
             let line = Line { status: status.as_u16(), error: Some(error), end: End::Complete, ..Self::of(client) };
             client.worker.log(Box::new(Self { line, started: clock::now() }));
         }
@@ -82,20 +85,39 @@ impl Record {
         self.line.end = End::Complete;
     }
 
+    /// The client's own body broke: what it still gets is no answer to its request.
+    pub(super) fn client_broke_off(&mut self, code: u16, error: &'static str) {
+        (self.line.status, self.line.error, self.line.end) = (code, Some(error), End::ClientLeft);
+    }
+
     /// Where it went.
     pub(super) fn served(&mut self) -> Option<&mut Served> {
         self.line.served.as_mut()
     }
 }
 
+/// Whether a request is one of those that are written.
+fn drawn(client: &Client, log: Option<&AccessLog>) -> bool {
+    log.is_some_and(|log| log.sample.reaches(Bucket::of_hash(client.worker.random())))
+}
+
+/// A field's value, as far as a line needs it.
 fn lossy(headers: &HeaderMap, name: &HeaderName) -> String {
-    headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned()).unwrap_or_default()
+    let value = headers.get(name).map(HeaderValue::as_bytes).unwrap_or_default();
+    String::from_utf8_lossy(&value[..value.len().min(FIELD_MAX)]).into_owned()
 }
 
 /// A worker's lines that are not handed over yet.
 pub(super) struct Lines {
     writer: AccessLogWriter,
     waiting: RefCell<Option<Batch>>,
+}
+
+impl Drop for Lines {
+    /// The lines of connections that were cut.
+    fn drop(&mut self) {
+        self.hand_over();
+    }
 }
 
 impl Lines {

@@ -57,8 +57,11 @@ async fn without_server(
         (Track::Canary, ErrorKind::NoEndpoint) => {
             let role = Role { track: Track::Stable, reason: FALLBACK };
             let server = way.take(role.track, None, exchange).await.map_err(Answer::Failed)?;
-            exchange.note_rescue(FALLBACK);
-            way.attempt(server, role, headers, exchange).await
+            let answered = way.attempt(server, role, headers, exchange).await;
+            if answered.is_ok() {
+                exchange.note_rescue(FALLBACK);
+            }
+            answered
         }
         (Track::Canary, _) => rescue(way, role, kind, None, nowhere, exchange).await,
         (Track::Stable, _) => nowhere,

@@ -20,7 +20,7 @@ use crate::snapshot::Snapshot;
 use crate::telemetry::{Loads, ProcessStats};
 
 /// Who hangs is found to be slow at most this late, and lines of the access log are handed over.
-pub const TICK: Duration = Duration::from_millis(50);
+const TICK: Duration = Duration::from_millis(50);
 /// Latencies are at most this many ticks old in metrics.
 const FLUSH: u32 = 5;
 
@@ -54,6 +54,8 @@ pub(super) struct Worker {
     lines: Lines,
     pub(super) loads: Arc<Loads>,
     pub(super) orders: Orders,
+    /// Connections are cut: their requests end by nobody's fault.
+    pub(super) cutting: Cell<bool>,
 }
 
 impl Worker {
@@ -76,6 +78,7 @@ impl Worker {
             lines: Lines::new(access_log),
             loads,
             orders,
+            cutting: Cell::new(false),
         }
     }
 
@@ -92,6 +95,12 @@ impl Worker {
         drop(view);
         *self.view.borrow_mut() = Rc::clone(&new);
         new
+    }
+
+    /// A connection that was counted for a worker is gone.
+    pub(super) fn connection_left(&self, worker: usize) {
+        self.stats.connection_closed();
+        self.loads.left(worker);
     }
 
     /// Writes what is known of a request, where an access log is kept by now.
@@ -116,7 +125,7 @@ impl Worker {
     }
 }
 
-/// Serves until the process ends.
+/// Serves until it is told to end.
 pub(super) async fn run(worker: Worker, listeners: Bound, mut orders: UnboundedReceiver<Order>) {
     let worker = Rc::new(worker);
     let mut open = Listening::default();
@@ -128,6 +137,11 @@ pub(super) async fn run(worker: Worker, listeners: Bound, mut orders: UnboundedR
         tokio::select! {
             _ = ticks.tick() => {}
             Some(order) = orders.recv() => {
+                if matches!(order, Order::End) {
+                    // What is left of connections ends with the runtime, which drops them next.
+                    worker.cutting.set(true);
+                    return;
+                }
                 open.follow(order, &worker);
                 continue;
             }

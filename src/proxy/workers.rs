@@ -3,6 +3,7 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
 
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::mpsc::unbounded_channel;
@@ -23,6 +24,7 @@ pub struct Workers {
     orders: Orders,
     /// Duplicates of their sockets, for the next process.
     held: Mutex<Vec<HeldSockets>>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 /// Sockets for addresses that were not listened on, before anything has changed.
@@ -54,10 +56,11 @@ impl Proxy {
     pub fn start(self) -> Result<Workers, ProxyError> {
         let (orders, told): (Vec<_>, Vec<_>) = self.bound.sets.iter().map(|_| unbounded_channel()).unzip();
         let orders: Orders = orders.into();
+        let mut threads = Vec::new();
         for ((index, listeners), told) in self.bound.sets.into_iter().enumerate().zip(told) {
             let (shared, orders) = (self.shared.clone(), Arc::clone(&orders));
             let (started, outcome) = std::sync::mpsc::sync_channel(1);
-            std::thread::Builder::new()
+            let thread = std::thread::Builder::new()
                 .name(format!("serin-worker-{index}"))
                 .spawn(move || {
                     // Tasks stay on this thread, so it has to be made here.
@@ -73,8 +76,9 @@ impl Proxy {
                 .map_err(ProxyError::Worker)?;
             let ended = || Err(io::Error::other("the worker's thread ended"));
             outcome.recv().unwrap_or_else(|_| ended()).map_err(ProxyError::Worker)?;
+            threads.push(thread);
         }
-        Ok(Workers { orders, held: Mutex::new(self.bound.held) })
+        Ok(Workers { orders, held: Mutex::new(self.bound.held), threads })
     }
 }
 
@@ -90,6 +94,16 @@ impl Workers {
             Ok(HeldSockets { address: held.address, sockets })
         };
         held.iter().map(duplicate).collect()
+    }
+
+    /// Cuts the connections that are still open and ends the workers.
+    pub fn end(&self) {
+        self.orders.iter().for_each(|order| drop(order.send(Order::End)));
+    }
+
+    /// Whether all of them have ended.
+    pub fn have_ended(&self) -> bool {
+        self.threads.iter().all(JoinHandle::is_finished)
     }
 
     /// From now on the sockets close where the workers close theirs.
