@@ -187,8 +187,7 @@ impl Controller {
         (times.checkpoint, times.retry) = (now, None);
         let durable = self.save_deployments(now, times).await;
         times.checkpoint = now;
-        self.save_checkpoint(now, times).await;
-        durable
+        self.save_checkpoint(now, times).await && durable
     }
 
     /// Applies changes, writes them once, and only then publishes and answers.
@@ -295,14 +294,16 @@ impl Controller {
         durable
     }
 
-    async fn save_checkpoint(&mut self, now: Moment, times: &mut Times) {
+    /// Whether nothing is left to write. Without it a restart counts anew: a failure is told
+    /// in the log and a metric, and tried again.
+    async fn save_checkpoint(&mut self, now: Moment, times: &mut Times) -> bool {
         if now < times.checkpoint {
-            return;
+            return true;
         }
         times.checkpoint = now + CHECKPOINT;
-        if let Some(checkpoint) = self.checkpoint() {
-            // Without it a restart counts anew: told in the log and a metric, and tried again.
-            let _ = self.writer.save(StateFile::Checkpoint, json(&checkpoint)).await;
+        match self.checkpoint() {
+            Some(checkpoint) => self.writer.save(StateFile::Checkpoint, json(&checkpoint)).await.is_ok(),
+            None => true,
         }
     }
 
