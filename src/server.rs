@@ -24,7 +24,7 @@ use crate::clock;
 use crate::config::{Config, DrainTimes};
 use crate::control::{Checkpoint, Control, ControlError, Controller, Setup, flag_warnings};
 use crate::drain::Drain;
-use crate::handover::{HandoverError, Inheritance, Successor};
+use crate::handover::{Early, HandoverError, Inheritance, Successor};
 use crate::log;
 use crate::proxy::{CookieKey, Proxy, ProxyError, Shared, Workers};
 use crate::store::{DeployState, FlagFile, Folder, Loaded, StateFile, StoreError, Writer};
@@ -222,9 +222,11 @@ impl Server {
     ///
     /// # Errors
     /// Where the next one does not start or serve: then this one goes on as before.
-    pub async fn hand_over(&self) -> Result<u32, HandoverError> {
+    pub async fn hand_over(&self, early: &Arc<Early>) -> Result<u32, HandoverError> {
         let failed = |error: tokio::task::JoinError| HandoverError::NotServing(io::Error::other(error));
-        let successor = tokio::task::spawn_blocking(Successor::start).await.map_err(failed)??;
+        let early = Arc::clone(early);
+        let start = move || Successor::start(&early);
+        let successor = tokio::task::spawn_blocking(start).await.map_err(failed)??;
         // Who comes to the admin API from now on waits for the next process.
         self.doors.open.send_replace(false);
         let handed = async {

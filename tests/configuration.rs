@@ -90,6 +90,23 @@ fn broken() -> Vec<(String, [&'static str; 3])> {
         (three("environment: ${a-b}"), ["3:1", "${a-b}", "letters, digits and `_`"]),
         (three("drain: { delay: -1 }"), ["3:10", "drain.delay is -1", "a duration is seconds"]),
         (three("canary: {}"), ["3:1", "canary is a mapping", "a text is expected"]),
+        (
+            three("admin: { address: '127.0.0.1:8080' }"),
+            ["3:10", "admin.address is 127.0.0.1:8080", "an address of its own"],
+        ),
+        (
+            three("admin: { address: '127.0.0.1:1' }\nhealth: { address: '127.0.0.1:1' }"),
+            ["4:11", "health.address is 127.0.0.1:1", "an address of its own"],
+        ),
+        (
+            "listen: 0.0.0.0:8080\nstable: http://127.0.0.1:8080".into(),
+            ["2:1", "http://127.0.0.1:8080 is where Serin itself listens", "an address of its own"],
+        ),
+        (three("<<: {}"), ["3:1", "unknown key `<<`", "mappings are not merged"]),
+        (
+            "listen: 127.0.0.1:0\nservices: { shop: { pools: {}, stable: a } }".into(),
+            ["2:21", "services.shop.pools is a mapping", "one pool at least"],
+        ),
         (shop("    canary: a"), ["6:5", "canary and stable are the same pool", "canary"]),
         (shop("    canary: c"), ["6:5", "services.shop.canary is \"c\"", "pools: a, b"]),
         (shop("    match: { path: shop }"), ["6:14", "services.shop.match.path is \"shop\"", "begins with `/`"]),
@@ -203,6 +220,7 @@ fn check(text: &str, variables: &[(&str, &str)]) -> Output {
 fn exit_codes_are_fine_wrong_and_usage() {
     assert_eq!(check(&three(""), &[]).status.code(), Some(0));
     assert_eq!(check(&three("x: 1"), &[]).status.code(), Some(1));
+    assert_eq!(check(&format!("\u{feff}{}", three("")), &[]).status.code(), Some(0), "a mark that editors write");
     assert_eq!(cli(&["check", "--config", "/no/such/file.yaml"]).status.code(), Some(1));
     assert_eq!(cli(&["check", "--nonsense"]).status.code(), Some(2));
 }

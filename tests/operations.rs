@@ -312,6 +312,48 @@ fn an_upgrade_that_fails_changes_nothing() {
     assert!(serin.successors().is_empty());
 }
 
+/// Who ends the service while it hands over means both processes, and cuts nobody.
+#[test]
+fn a_signal_to_end_during_an_upgrade_ends_both_in_peace() {
+    for pause in [0, 5, 20, 60] {
+        let slow = common::app::Scripted::start();
+        slow.plays(&[
+            common::app::Do::Pause(300),
+            common::app::Do::Send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"),
+        ]);
+        let config = format!("drain: {{ delay: 0s, timeout: 10s }}\n{}", three_lines(slow.address));
+        let mut serin = Serin::start(&config);
+        let proxy = serin.proxy;
+        let client = std::thread::spawn(move || get(proxy, "/", "").status);
+        eventually("its request", || (!slow.requests().is_empty()).then_some(()));
+        serin.signal(Signal::USR2);
+        std::thread::sleep(Duration::from_millis(pause));
+        serin.signal(Signal::TERM);
+        assert_eq!(client.join().unwrap(), 200, "{pause} ms");
+        assert!(serin.ends().success(), "{pause} ms: {:?}", serin.log());
+        // Who hears of it after the handover is another process by now: a manager knows that.
+        if let Some(next) = serin.successors().last().filter(|_| pause > 0) {
+            serin.serves_by(*next);
+            serin.signal(Signal::TERM);
+        }
+        eventually("the end of both", || TcpStream::connect(proxy).is_err().then_some(()));
+    }
+}
+
+/// What is no file would hold whoever reads it.
+#[test]
+fn a_pipe_in_the_files_place_stops_nothing() {
+    let mut serin = Serin::start(&format!("drain: {{ delay: 0s, timeout: 1s }}\n{}", three_lines(echo("one"))));
+    let file = serin.folder.path().join("serin.yaml");
+    std::fs::remove_file(&file).unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(&file).status().unwrap().success());
+    serin.signal(Signal::HUP);
+    eventually("the refusal", || (reloads(&serin, "refused") >= 1.0).then_some(()));
+    assert_eq!(who(&serin), "one");
+    serin.signal(Signal::TERM);
+    assert!(serin.ends().success());
+}
+
 /// The next one has everything, and does not start: its address for the health listener is taken.
 #[test]
 fn an_upgrade_that_fails_late_changes_nothing_either() {

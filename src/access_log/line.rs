@@ -121,7 +121,6 @@ impl Line {
                     escape(if field.is_empty() { "-" } else { field }, lines);
                     lines.push(b'"');
                 }
-                let _ = write!(lines, " {:.6}", self.latency.unwrap_or(self.duration));
             }
         }
         lines.push(b'\n');
@@ -198,7 +197,7 @@ mod tests {
         assert_eq!(
             written(AccessLogFormat::Combined),
             "203.0.113.7 - - [28/Feb/2026:23:59:59 +0000] \"GET /a?b=\\x22c HTTP/1.1\" 200 12 \"-\" \
-             \"evil\\x22\\x0A\\x5Cagent\" 0.200000\n"
+             \"evil\\x22\\x0A\\x5Cagent\"\n"
         );
         let json: serde_json::Value = serde_json::from_str(&written(AccessLogFormat::Json)).unwrap();
         assert_eq!(json["userAgent"], "evil\"\n\\agent");

@@ -26,20 +26,22 @@ pub(super) fn answer(output: Output, value: &Value, words: impl FnOnce() -> Stri
 
 /// A text on standard error.
 pub(crate) fn error_text(text: &str) {
-    eprintln!("{text}");
+    // A reader that has gone away is no error of ours.
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
 }
 
 /// An error with its causes on standard error.
 pub(crate) fn error(error: &dyn Error) {
-    eprintln!("serin: {error}");
+    let mut text = format!("serin: {error}");
     let mut cause = error.source();
     while let Some(error) = cause {
-        eprintln!("  because {error}");
+        text.push_str(&format!("\n  because {error}"));
         cause = error.source();
     }
+    error_text(&text);
 }
 
 /// What to do about it.
 pub(crate) fn hint(next: &str) {
-    eprintln!("  next: {next}");
+    error_text(&format!("  next: {next}"));
 }

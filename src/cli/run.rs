@@ -1,6 +1,7 @@
 //! `run` and `check`.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::CliError;
@@ -8,7 +9,7 @@ use super::manager;
 use super::output::{error_text, line};
 use crate::config::{self, Config, DrainTimes, Problem, Warnings, Watch};
 use crate::control::flag_warnings;
-use crate::handover::{Heir, activated};
+use crate::handover::{Early, Heir, activated};
 use crate::log;
 use crate::server::Server;
 use crate::store::{FlagFile, StateFile};
@@ -116,12 +117,16 @@ async fn supervise(server: &Server, file: &Path, mut watching: Watching) {
         let reload = tokio::select! {
             end = watching.signals.end() => break end,
             _ = watching.hangup.recv() => {
-                watching.file.was_read();
-                true
+                let there = watching.file.was_read();
+                if !there {
+                    tracing::error!(file = %file.display(), "there is no such file: the configuration stays as it was");
+                    server.reloaded(false);
+                }
+                there
             }
-            _ = watching.upgrade.recv() => match hand_over(server).await {
-                true => break End::HandedOver,
-                false => continue,
+            _ = watching.upgrade.recv() => match hand_over(server, &mut watching.signals).await {
+                Some(end) => break end,
+                None => continue,
             },
             _ = looks.tick() => watching.file.has_changed(),
         };
@@ -174,18 +179,36 @@ impl Watching {
     }
 }
 
-/// Hands over to the program that stands at this one's place by now; whether it serves.
-async fn hand_over(server: &Server) -> bool {
+/// Hands over to the program that stands at this one's place by now; how this process ends,
+/// where it does. Who ends the service meanwhile means both: a next process that is not
+/// ready is called off, one that serves is told.
+async fn hand_over(server: &Server, signals: &mut Signals) -> Option<End> {
     tracing::info!("handing over to the next process");
-    match server.hand_over().await {
+    let early = Arc::new(Early::default());
+    let mut handing = std::pin::pin!(server.hand_over(&early));
+    let mut asked_to_end = None;
+    let handed = loop {
+        tokio::select! {
+            handed = &mut handing => break handed,
+            end = signals.end(), if asked_to_end.is_none() => {
+                early.call_off();
+                asked_to_end = Some(end);
+            }
+        }
+    };
+    match handed {
         Ok(process) => {
             tracing::info!(process, "the next process serves: this one ends");
             manager::is_another(process);
-            true
+            let next = i32::try_from(process).ok().and_then(rustix::process::Pid::from_raw);
+            if let (Some(_), Some(next)) = (asked_to_end, next) {
+                let _ = rustix::process::kill_process(next, rustix::process::Signal::TERM);
+            }
+            Some(End::HandedOver)
         }
         Err(error) => {
             tracing::error!(error = &error as &dyn std::error::Error, "this process goes on");
-            false
+            asked_to_end
         }
     }
 }

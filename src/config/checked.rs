@@ -118,7 +118,7 @@ pub enum AccessLogFormat {
     Json,
     /// The common log format.
     Common,
-    /// The combined log format, with the seconds until the head behind it.
+    /// The combined log format: referer and user agent behind it.
     Combined,
 }
 

@@ -91,7 +91,7 @@ pub(super) fn index_path(parent: &str, index: usize) -> String {
     format!("{parent}[{index}]")
 }
 
-const SYNTAX_HINT: &str = "look at indentation and brackets up to here; texts with `:`, `#` or `{` want quotes";
+const SYNTAX_HINT: &str = "look at indentation and brackets up to here; texts with `:`, `#` or `{` want quotes, `${NAME}` between braces as well";
 
 enum Frame {
     Map { path: String, keys: HashMap<String, Position>, key: Option<String> },

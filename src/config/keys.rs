@@ -554,7 +554,7 @@ static ACCESS_LOG: Section = section(
             "format",
             word!(ACCESS_LOG_FORMATS),
             "json",
-            "json; or as web servers write it: common, or combined with referer, agent and seconds",
+            "json; or as web servers write it: common, or combined, which has referer and agent as well",
         ),
         key("to", ANY_TEXT, "stdout", "stdout, stderr, or a file, which is opened anew after it was moved"),
         key("sample", Decimal(0.0, 100.0), "100", "the part of requests that is written, in percent"),

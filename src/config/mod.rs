@@ -19,6 +19,8 @@ mod schema;
 mod variables;
 mod watch;
 
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 
 pub use checked::{
@@ -34,14 +36,22 @@ pub use scenario::{Answers, Crowd, Scenario, Series};
 pub use schema::schema;
 pub use watch::Watch;
 
+/// A hundred thousand services have less.
+const BYTES_MAX: u64 = 64 << 20;
+
 /// Reads and checks a file.
 ///
 /// # Errors
 /// Where it cannot be read, or with everything that is wrong in it.
 pub fn load(file: &Path) -> Result<Config, ConfigError> {
-    let text =
-        std::fs::read_to_string(file).map_err(|source| ConfigError::Unreadable { file: file.to_path_buf(), source })?;
-    from_text(&text, file)
+    let unreadable = |source| ConfigError::Unreadable { file: file.to_path_buf(), source };
+    let mut text = String::new();
+    File::open(file).and_then(|open| open.take(BYTES_MAX + 1).read_to_string(&mut text)).map_err(unreadable)?;
+    if text.len() as u64 > BYTES_MAX {
+        return Err(unreadable(std::io::Error::other(format!("it has more than {} MiB", BYTES_MAX >> 20))));
+    }
+    // Some editors begin a file with a mark that says nothing.
+    from_text(text.strip_prefix('\u{feff}').unwrap_or(&text), file)
 }
 
 /// Checks a text; `file` is named in errors.

@@ -139,7 +139,10 @@ impl<'a> Node<'a> {
             if section.key(&key).is_none() {
                 let names = section.names();
                 let near = nearest(&key, &names).map(|name| format!("did you mean `{name}`? "));
-                let hint = format!("{}keys here: {}", near.unwrap_or_default(), names.join(", "));
+                let hint = match key.as_str() {
+                    "<<" => "mappings are not merged: an anchor stands for a whole value (`deploy: *usual`)".to_owned(),
+                    _ => format!("{}keys here: {}", near.unwrap_or_default(), names.join(", ")),
+                };
                 let child = self.with(key_path(&self.path, &key), value, self.kind);
                 child.wrong(format!("unknown key `{key}`"), Some(hint));
             }

@@ -58,17 +58,23 @@ impl fmt::Display for Warnings<'_> {
     }
 }
 
+/// Nobody mends more at once.
+const SHOWN: usize = 200;
+
 struct Listing<'a>(&'a PathBuf, &'a Vec<Problem>, &'static str);
 
 impl fmt::Display for Listing<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, problem) in self.1.iter().enumerate() {
+        for (index, problem) in self.1.iter().take(SHOWN).enumerate() {
             let line_break = if index == 0 { "" } else { "\n" };
             let Problem { at, message, hint } = problem;
             write!(f, "{line_break}{}:{}:{}: {}{message}", self.0.display(), at.line, at.column, self.2)?;
             if let Some(hint) = hint {
                 write!(f, "\n  hint: {hint}")?;
             }
+        }
+        if let Some(more) = self.1.len().checked_sub(SHOWN).filter(|more| *more > 0) {
+            write!(f, "\n… and {more} more")?;
         }
         Ok(())
     }

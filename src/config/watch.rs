@@ -14,9 +14,10 @@ struct Look {
 }
 
 impl Look {
-    /// Follows links; `None` while there is no such file.
+    /// Follows links; `None` while there is no such file. What is no file (a pipe, a folder)
+    /// could hold whoever reads it for ever.
     fn at(file: &Path) -> Option<Self> {
-        let found = std::fs::metadata(file).ok()?;
+        let found = std::fs::metadata(file).ok().filter(std::fs::Metadata::is_file)?;
         let modified = (found.mtime(), found.mtime_nsec());
         Some(Self { device: found.dev(), inode: found.ino(), size: found.size(), modified })
     }
@@ -50,10 +51,11 @@ impl Watch {
         settled
     }
 
-    /// It is read for another reason.
-    pub fn was_read(&mut self) {
+    /// It is read for another reason; whether there is such a file.
+    pub fn was_read(&mut self) -> bool {
         self.read = Look::at(&self.file);
         self.last = self.read;
+        self.read.is_some()
     }
 }
 

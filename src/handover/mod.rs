@@ -21,7 +21,7 @@ use std::net::{SocketAddr, TcpListener};
 use serde::{Deserialize, Serialize};
 
 pub use heir::{ActivationError, Heir, activated};
-pub use successor::{HandoverError, Successor};
+pub use successor::{Early, HandoverError, Successor};
 
 use crate::proxy::Inherited;
 

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::io;
 use std::os::fd::AsFd;
 use std::process::{Child, Command};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::channel::{Channel, DESCRIPTORS_MAX};
@@ -34,6 +35,30 @@ pub enum HandoverError {
     NotServing(#[source] io::Error),
 }
 
+/// The next process before it is ready: it can be called off.
+#[derive(Debug, Default)]
+pub struct Early(Mutex<Option<u32>>);
+
+impl Early {
+    /// Ends it, where it is not ready yet.
+    pub fn call_off(&self) {
+        // Locked, so that it is not another process by now: it is waited for only afterwards.
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let process = known.and_then(|id| i32::try_from(id).ok()).and_then(rustix::process::Pid::from_raw);
+        if let Some(process) = process {
+            let _ = rustix::process::kill_process(process, rustix::process::Signal::KILL);
+        }
+    }
+
+    fn begins(&self, process: u32) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(process);
+    }
+
+    fn ends(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
 /// The next process. Dropped before it serves, it is ended.
 #[derive(Debug)]
 pub struct Successor {
@@ -47,7 +72,7 @@ impl Successor {
     ///
     /// # Errors
     /// Where it does not start, or does not like its configuration.
-    pub fn start() -> Result<Self, HandoverError> {
+    pub fn start(early: &Early) -> Result<Self, HandoverError> {
         if std::process::id() == 1 {
             return Err(HandoverError::FirstProcess);
         }
@@ -64,8 +89,11 @@ impl Successor {
             .env_remove("LISTEN_FDNAMES")
             .spawn()
             .map_err(HandoverError::Start)?;
+        early.begins(child.id());
         let successor = Self { channel, child: Some(child) };
-        match successor.channel.receive(PATIENCE) {
+        let answer = successor.channel.receive(PATIENCE);
+        early.ends();
+        match answer {
             Ok((Message::Ready, _)) => Ok(successor),
             Ok((other, _)) => Err(HandoverError::NotReady(io::Error::other(format!("it says {other:?}")))),
             Err(error) => Err(HandoverError::NotReady(error)),

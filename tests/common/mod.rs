@@ -172,7 +172,9 @@ impl Serin {
 
     /// Sends the process a signal.
     pub fn signal(&self, signal: rustix::process::Signal) {
-        self::signal(self.process.serving, signal);
+        if !is_gone(self.process.serving) {
+            self::signal(self.process.serving, signal);
+        }
     }
 
     /// Has the next process take over, and waits until it serves and this one has ended.
@@ -185,6 +187,13 @@ impl Serin {
             let _ = self.process.child.try_wait();
             is_gone(before).then_some(())
         });
+    }
+
+    /// Signals go to this process from now on, where it still lives.
+    pub fn serves_by(&mut self, process: u32) {
+        if !is_gone(process) {
+            self.process.serving = process;
+        }
     }
 
     /// The processes that have taken over, in order.

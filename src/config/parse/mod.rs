@@ -63,8 +63,41 @@ fn whole(root: &Node<'_>, document: &Document) -> Option<Config> {
         workers: workers?,
         drain: drain?,
     };
+    check_addresses(&map, &config);
     warnings::of(&map, &config);
     Some(config)
+}
+
+/// One address is for one purpose, and no app server.
+fn check_addresses(map: &Map<'_>, config: &Config) {
+    let clients: Vec<SocketAddr> =
+        config.listeners.iter().map(|listener| listener.address).filter(|address| address.port() != 0).collect();
+    let twice = |name: &str, address: SocketAddr, others: &[SocketAddr]| {
+        if address.port() != 0 && others.contains(&address) {
+            let message = format!("{name} is {address}; something else of this configuration listens there");
+            map.node.at(name).wrong(message, Some("each needs an address of its own".to_owned()));
+        }
+    };
+    twice("admin.address", config.admin.address, &clients);
+    if let Some(health) = config.health {
+        twice("health.address", health, &[&clients[..], &[config.admin.address]].concat());
+    }
+    for service in &config.services {
+        for endpoint in service.pools.iter().flat_map(|pool| &pool.endpoints) {
+            let own = |address: &&SocketAddr| {
+                let ip = endpoint.host.parse::<std::net::IpAddr>();
+                let reached =
+                    ip.is_ok_and(|ip| ip == address.ip() || (address.ip().is_unspecified() && ip.is_loopback()));
+                reached && endpoint.port == address.port()
+            };
+            if let Some(own) = clients.iter().find(own) {
+                let place = if config.three_lines { "stable".to_owned() } else { format!("services.{}", service.name) };
+                let message =
+                    format!("{endpoint} is where Serin itself listens ({own}): requests would go round for ever");
+                map.node.at(&place).wrong(message, Some("an app server has an address of its own".to_owned()));
+            }
+        }
+    }
 }
 
 /// All values, read to the last one even where an earlier one is wrong.

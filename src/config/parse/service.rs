@@ -73,8 +73,10 @@ fn service(name: &str, node: &Node<'_>) -> Option<Service> {
         node.wrong(format!("`{name}` is no name: letters, digits, `.`, `_`, `-`, at most 64 of them"), None);
     }
     let settings = settings(&map, name);
-    let pools: Option<Vec<Pool>> =
-        map.read("pools", |node| all(node.entries()?.iter().map(|(name, node)| pool(name, node))));
+    let pools: Option<Vec<Pool>> = map.read("pools", |node| match node.entries()? {
+        pools if pools.is_empty() => node.expected("one pool at least is expected here"),
+        pools => all(pools.iter().map(|(name, node)| pool(name, node))),
+    });
     let Some(pools) = pools else {
         // What is missing is said all the same.
         let (_, _) = (map.read("stable", Node::text), map.maybe("canary", Node::text));
