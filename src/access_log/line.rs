@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use http::{Method, Version};
 use serde::Serialize;
@@ -97,6 +98,11 @@ pub struct Served {
     /// The app server that answered.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<String>,
+}
+
+/// A span as lines have it: in seconds, to the microsecond.
+pub fn seconds(span: Duration) -> f64 {
+    span.as_micros() as f64 / 1e6
 }
 
 fn text<S: serde::Serializer>(method: &Option<Method>, serializer: S) -> Result<S::Ok, S::Error> {

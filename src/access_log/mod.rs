@@ -9,5 +9,5 @@
 mod line;
 mod writer;
 
-pub use line::{End, Line, Served};
+pub use line::{End, Line, Served, seconds};
 pub use writer::{AccessLogCounts, AccessLogWriter, Batch};

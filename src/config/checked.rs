@@ -10,7 +10,7 @@ use super::cidr::Networks;
 use super::error_rule::StatusSet;
 use super::problem::Problem;
 use crate::decide::bucket::Share;
-use crate::decide::flags::{EnvironmentRules, FlagName, Rule};
+use crate::decide::flags::{EnvironmentRules, FlagName, Rule, RuleKind};
 use crate::decide::guard::GuardPlan;
 use crate::decide::rollout::{Conduct, Stages, Steps, Strategy};
 
@@ -51,6 +51,24 @@ pub struct Config {
     pub workers: Option<usize>,
     /// How the process ends.
     pub drain: DrainTimes,
+}
+
+impl Config {
+    /// Whether some peer's forwarding and identity headers are believed.
+    pub fn trusts_somebody(&self) -> bool {
+        self.listeners.iter().any(|listener| !listener.trusted.0.is_empty())
+    }
+
+    /// Whether somebody can match rules of this kind.
+    pub fn believes(&self, kind: RuleKind) -> bool {
+        let sources = match kind {
+            RuleKind::User => &self.identity.user,
+            RuleKind::Group => &self.identity.group,
+            RuleKind::Percentage | RuleKind::Environment => return true,
+        };
+        let trusts = self.trusts_somebody();
+        sources.iter().any(|source| source.trust || (trusts && matches!(source.place, Place::Header(_))))
+    }
 }
 
 /// What Serin says of itself.
@@ -237,6 +255,15 @@ pub enum Place {
     Header(HeaderName),
     /// A cookie's value.
     Cookie(String),
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Header(name) => write!(f, "the header {name}"),
+            Self::Cookie(name) => write!(f, "the cookie {name}"),
+        }
+    }
 }
 
 /// What a request without user and session has.

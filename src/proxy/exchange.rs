@@ -18,7 +18,7 @@ use super::record::Record;
 use super::upload::Upload;
 use super::view::ServiceView;
 use super::waiting::{Ticket, Waiter};
-use crate::access_log::{End, Served};
+use crate::access_log::{End, Served, seconds};
 use crate::clock;
 use crate::config::ErrorRules;
 use crate::decide::bucket::Bucket;
@@ -206,7 +206,7 @@ impl Exchange {
         let latency = now.since(self.asked_at().unwrap_or(now));
         self.service.record_latency(self.assignment.track, latency);
         if let Some(record) = &mut self.record {
-            record.line.latency = Some(latency.as_micros() as f64 / 1e6);
+            record.line.latency = Some(seconds(latency));
         }
         self.state = State::Answered { at: now };
         let error = error_of(&self.service.state.config.errors, status, headers);

@@ -9,7 +9,7 @@ use http::{StatusCode, Version};
 use super::connection::Client;
 use super::handler::client_address;
 use super::view::View;
-use crate::access_log::{AccessLogWriter, Batch, End, Line, Served};
+use crate::access_log::{AccessLogWriter, Batch, End, Line, Served, seconds};
 use crate::clock;
 use crate::config::AccessLog;
 use crate::decide::bucket::Bucket;
@@ -128,7 +128,7 @@ impl Lines {
     /// Writes a record's line behind those that wait.
     pub(super) fn add(&self, mut record: Box<Record>, log: &AccessLog) {
         record.line.time = clock::rfc3339();
-        record.line.duration = clock::now().since(record.started).as_micros() as f64 / 1e6;
+        record.line.duration = seconds(clock::now().since(record.started));
         let mut waiting = self.waiting.borrow_mut();
         let other = |batch: &Batch| batch.target != log.to;
         if let Some(other) = waiting.take_if(|batch| other(batch)) {

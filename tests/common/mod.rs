@@ -76,6 +76,9 @@ fn is_gone(process: u32) -> bool {
     state.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('Z'))
 }
 
+/// Where it listens: the system chooses.
+const ADDRESSES: &str = "listeners: [ { address: '127.0.0.1:0' } ]\nadmin: { address: '127.0.0.1:0' }";
+
 /// A configuration with the folder's own state.
 fn whole(folder: &tempfile::TempDir, config: &str) -> String {
     format!("state: {{ directory: '{}' }}\n{config}\n", folder.path().join("state").display())
@@ -102,10 +105,13 @@ impl Serin {
     }
 
     fn start_text(config: &str, variables: &[(&str, &str)]) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        Self::start_in(tempfile::tempdir().unwrap(), config, variables, Stdio::null())
+    }
+
+    fn start_in(folder: tempfile::TempDir, config: &str, variables: &[(&str, &str)], stdout: Stdio) -> Self {
         let file = folder.path().join("serin.yaml");
         std::fs::write(&file, whole(&folder, config)).unwrap();
-        let Started { process, proxy, admin, health, log } = spawn(&file, variables, Stdio::null());
+        let Started { process, proxy, admin, health, log } = spawn(&file, variables, stdout);
         Self { process, proxy, admin, health, folder, log }
     }
 
@@ -116,21 +122,12 @@ impl Serin {
         for (name, text) in files {
             std::fs::write(folder.path().join("state").join(name), text).unwrap();
         }
-        let file = folder.path().join("serin.yaml");
-        let listeners = "listeners: [ { address: '127.0.0.1:0' } ]\nadmin: { address: '127.0.0.1:0' }";
-        std::fs::write(&file, whole(&folder, &format!("{listeners}\n{config}"))).unwrap();
-        let Started { process, proxy, admin, health, log } = spawn(&file, &[], Stdio::null());
-        Self { process, proxy, admin, health, folder, log }
+        Self::start_in(folder, &format!("{ADDRESSES}\n{config}"), &[], Stdio::null())
     }
 
     /// The same with a standard output that nobody reads.
     pub fn start_unread(config: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("serin.yaml");
-        let listeners = "listeners: [ { address: '127.0.0.1:0' } ]\nadmin: { address: '127.0.0.1:0' }";
-        std::fs::write(&file, whole(&folder, &format!("{listeners}\n{config}"))).unwrap();
-        let Started { process, proxy, admin, health, log } = spawn(&file, &[], Stdio::piped());
-        Self { process, proxy, admin, health, folder, log }
+        Self::start_in(tempfile::tempdir().unwrap(), &format!("{ADDRESSES}\n{config}"), &[], Stdio::piped())
     }
 
     /// What it has logged.
@@ -159,8 +156,7 @@ impl Serin {
 
     /// Another configuration for `start`'s: written beside and put in place, as editors do.
     pub fn write_config(&self, config: &str) {
-        let listener = "listeners: [ { address: '127.0.0.1:0' } ]";
-        self.write_text(&whole(&self.folder, &format!("{listener}\nadmin: {{ address: '127.0.0.1:0' }}\n{config}")));
+        self.write_text(&whole(&self.folder, &format!("{ADDRESSES}\n{config}")));
     }
 
     /// The file's text as it is.
