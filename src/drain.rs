@@ -12,12 +12,13 @@ use tokio::sync::watch;
 #[derive(Debug)]
 pub struct Drain {
     begun: AtomicBool,
+    told: watch::Sender<bool>,
     accepting: watch::Sender<bool>,
 }
 
 impl Default for Drain {
     fn default() -> Self {
-        Self { begun: AtomicBool::new(false), accepting: watch::Sender::new(true) }
+        Self { begun: AtomicBool::new(false), told: watch::Sender::new(false), accepting: watch::Sender::new(true) }
     }
 }
 
@@ -25,11 +26,18 @@ impl Drain {
     /// Answers close their connections from now on.
     pub fn begin(&self) {
         self.begun.store(true, Ordering::Relaxed);
+        self.told.send_replace(true);
     }
 
     /// Whether it has begun.
     pub fn begun(&self) -> bool {
         self.begun.load(Ordering::Relaxed)
+    }
+
+    /// Ready once it has begun.
+    pub async fn has_begun(&self) {
+        // The sender is ours: it is not gone while this waits.
+        let _ = self.told.subscribe().wait_for(|begun| *begun).await;
     }
 
     /// Nobody is accepted any more, after those who wait already.

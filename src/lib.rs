@@ -5,7 +5,8 @@
 //! - [`proxy`]: client connections, header rules, identity, assignment, outcomes;
 //!   its header tells the life of a request, phase by phase.
 //! - [`snapshot`]: what a request sees: routes, pools, flags, one immutable value.
-//! - [`upstream`]: connections to app servers.
+//! - [`upstream`]: connections to app servers; [`tls`]: certificates on both sides.
+//! - [`signed`]: identities that were signed.
 //! - [`subject`]: where proxy and control meet: dial, ledgers, judge.
 //! - [`decide`]: the pure core: buckets, flags, guard, rollout.
 //! - [`telemetry`]: counters, histograms, the metrics text.
@@ -39,9 +40,11 @@ pub mod overrides;
 pub mod proxy;
 pub mod rollout;
 pub mod server;
+pub mod signed;
 pub mod simulate;
 pub mod snapshot;
 pub mod store;
 pub mod subject;
 pub mod telemetry;
+pub mod tls;
 pub mod upstream;

@@ -15,11 +15,12 @@ use std::thread;
 use std::time::Duration;
 
 use axum::Router;
+use axum::serve::ListenerExt as _;
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 
 use crate::access_log::AccessLogWriter;
-use crate::admin::{Admin, Gates, health_router, router};
+use crate::admin::{Admin, Door, Gates, health_router, router};
 use crate::clock;
 use crate::config::{Config, DrainTimes};
 use crate::control::{Checkpoint, Control, ControlError, Controller, Setup, flag_warnings};
@@ -377,10 +378,10 @@ impl ControlPlane {
                 let api = Admin { control: control.clone(), process, writer, recovered, drain, access_log, loads };
                 let _ = tell.send(control);
                 if let Some(health) = health {
-                    tokio::spawn(serve_while_open(health, is_open.clone(), health_router(api.clone())));
+                    tokio::spawn(serve_while_open(health, is_open.clone(), health_router(api.clone()), None));
                 }
                 tokio::select! {
-                    () = serve_while_open(admin, is_open, router(api, &own_gates)) => {}
+                    () = serve_while_open(admin, is_open, router(api, &own_gates), Some(own_gates)) => {}
                     _ = stopped => {}
                 }
             });
@@ -407,7 +408,12 @@ fn door(
 
 /// Serves a socket while its door is open: who comes to a closed one waits for whoever has
 /// the socket, too, or until it opens again.
-async fn serve_while_open(socket: StdListener, mut is_open: watch::Receiver<bool>, router: Router) {
+async fn serve_while_open(
+    socket: StdListener,
+    mut is_open: watch::Receiver<bool>,
+    router: Router,
+    gates: Option<Arc<Gates>>,
+) {
     let service = router.into_make_service_with_connect_info::<SocketAddr>();
     while is_open.wait_for(|open| *open).await.is_ok() {
         let listener = match socket.try_clone().and_then(TcpListener::from_std) {
@@ -417,7 +423,8 @@ async fn serve_while_open(socket: StdListener, mut is_open: watch::Receiver<bool
         let (close, closed) = oneshot::channel::<()>();
         let closed = async move { drop(closed.await) };
         // What is under way goes on beside whatever is served next.
-        tokio::spawn(axum::serve(listener, service.clone()).with_graceful_shutdown(closed).into_future());
+        let door = Door::new(listener, gates.clone()).tap_io(|_| {});
+        tokio::spawn(axum::serve(door, service.clone()).with_graceful_shutdown(closed).into_future());
         if is_open.wait_for(|open| !*open).await.is_err() {
             return;
         }

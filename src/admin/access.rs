@@ -16,6 +16,7 @@ use subtle::ConstantTimeEq;
 
 use super::problem::Problem;
 use crate::config::{self, TokenRole};
+use crate::tls::ServerTls;
 
 /// What a call needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,11 +62,17 @@ impl Gates {
     pub fn renew(&self, admin: &config::Admin) {
         self.0.store(Arc::new(Gate::new(admin)));
     }
+
+    /// What clients speak, where that is TLS.
+    pub(super) fn tls(&self) -> Option<ServerTls> {
+        self.0.load().tls.clone()
+    }
 }
 
 /// The tokens, ready to be compared.
 struct Gate {
     hosts: Vec<String>,
+    tls: Option<ServerTls>,
     /// Digests have one length: comparing them says nothing about a token's.
     tokens: Vec<([u8; 32], Arc<str>, TokenRole)>,
     operator: Arc<str>,
@@ -78,6 +85,7 @@ impl Gate {
         };
         Self {
             hosts: admin.hosts.clone(),
+            tls: admin.tls.clone(),
             tokens: admin.tokens.iter().map(token).collect(),
             operator: Arc::from("operator"),
         }
@@ -212,7 +220,7 @@ mod tests {
         };
         let address = "127.0.0.1:9900".parse().unwrap();
         let hosts = vec!["serin.internal".to_owned()];
-        Gate::new(&config::Admin { address, hosts, tokens: tokens.iter().map(token).collect() })
+        Gate::new(&config::Admin { address, hosts, tokens: tokens.iter().map(token).collect(), tls: None })
     }
 
     fn status(gate: &Gate, access: Access, method: &Method, fields: &[(&'static str, &'static str)]) -> u16 {

@@ -7,6 +7,7 @@
 mod access;
 mod api;
 mod deployments;
+mod door;
 mod events;
 mod flags;
 mod health;
@@ -18,3 +19,4 @@ mod request;
 
 pub use access::Gates;
 pub use api::{Admin, health_router, router};
+pub use door::Door;

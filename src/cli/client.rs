@@ -1,6 +1,7 @@
 //! The admin API as the command line speaks to it.
 
 use std::fmt::Write as _;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,6 +16,7 @@ use tokio::net::TcpStream;
 use super::CliError;
 use super::commands::Output;
 use super::output::answer as answer_as;
+use crate::tls::{ClientTls, Stream, TlsOptions};
 
 /// Longer than a handover takes.
 const HANDOVER_TRIES: u32 = 50;
@@ -23,6 +25,8 @@ const HANDOVER_PAUSE: Duration = Duration::from_millis(100);
 /// Where Serin is, and how its answers are printed.
 pub(super) struct Api {
     address: String,
+    /// Whose certificates are believed, where the address is `https://`.
+    ca: Option<PathBuf>,
     token: Option<String>,
     pub(super) output: Output,
     runtime: tokio::runtime::Runtime,
@@ -35,10 +39,15 @@ struct Refusal {
 }
 
 impl Api {
-    pub(super) fn new(address: String, token: Option<String>, output: Output) -> Result<Self, CliError> {
+    pub(super) fn new(
+        address: String,
+        ca: Option<PathBuf>,
+        token: Option<String>,
+        output: Output,
+    ) -> Result<Self, CliError> {
         let system = |source| CliError::System { doing: "no runtime", source };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(system)?;
-        Ok(Self { address, token: token.filter(|token| !token.is_empty()), output, runtime })
+        Ok(Self { address, ca, token: token.filter(|token| !token.is_empty()), output, runtime })
     }
 
     pub(super) fn get(&self, path: &str) -> Result<Value, CliError> {
@@ -104,12 +113,7 @@ impl Api {
         path: &str,
         body: Option<&Value>,
     ) -> Result<http::Response<Incoming>, CliError> {
-        let unreachable = |source| CliError::Unreachable { address: self.address.clone(), source };
-        let Some(host) = self.address.strip_prefix("http://").map(|rest| rest.trim_end_matches('/')) else {
-            let detail = format!("--admin is {:?}; an address like http://127.0.0.1:9900", self.address);
-            return Err(CliError::Usage(detail));
-        };
-        let stream = TcpStream::connect(host).await.map_err(unreachable)?;
+        let (host, stream) = self.connect().await?;
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| self.broken(error))?;
         tokio::spawn(connection);
@@ -123,6 +127,28 @@ impl Api {
         let body = Full::new(Bytes::from(body.map(Value::to_string).unwrap_or_default()));
         let request = request.body(body).map_err(|error| CliError::Usage(error.to_string()))?;
         sender.send_request(request).await.map_err(|error| self.broken(error))
+    }
+
+    /// The host to name, and a connection to it.
+    async fn connect(&self) -> Result<(&str, Stream), CliError> {
+        let unreachable = |source| CliError::Unreachable { address: self.address.clone(), source };
+        let (scheme, host) = self.address.split_once("://").unwrap_or_default();
+        let host = host.trim_end_matches('/');
+        if !matches!(scheme, "http" | "https") || host.is_empty() {
+            let detail = format!("--admin is {:?}; an address like http://127.0.0.1:9900", self.address);
+            return Err(CliError::Usage(detail));
+        }
+        if scheme == "http" {
+            return Ok((host, Stream::Plain(TcpStream::connect(host).await.map_err(unreachable)?)));
+        }
+        let name = host.rsplit_once(':').filter(|(_, port)| port.parse::<u16>().is_ok()).map_or(host, |(name, _)| name);
+        let address = if name == host { format!("{host}:443") } else { host.to_owned() };
+        let options = TlsOptions { ca: self.ca.clone(), ..TlsOptions::default() };
+        let tls = ClientTls::new(&options).map_err(|error| CliError::Usage(error.to_string()))?;
+        let socket = TcpStream::connect(address).await.map_err(unreachable)?;
+        let name = name.trim_start_matches('[').trim_end_matches(']');
+        let (stream, _) = tls.connect(name, socket, true).await.map_err(unreachable)?;
+        Ok((host, stream))
     }
 
     fn broken(&self, error: hyper::Error) -> CliError {

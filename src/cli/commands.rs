@@ -13,6 +13,9 @@ pub(super) struct Cli {
     /// Where the admin API is
     #[arg(long, global = true, env = "SERIN_ADMIN", default_value = "http://127.0.0.1:9900")]
     pub(super) admin: String,
+    /// A PEM file with the authority of the admin API's certificate, in place of the system's
+    #[arg(long = "admin-ca", global = true, env = "SERIN_ADMIN_CA", value_name = "FILE")]
+    pub(super) admin_ca: Option<PathBuf>,
     /// The token for the admin API
     #[arg(long = "token", global = true, env = "SERIN_ADMIN_TOKEN", hide_env_values = true, hide = true)]
     pub(super) token: Option<String>,

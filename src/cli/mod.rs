@@ -89,8 +89,8 @@ pub fn main() -> ExitCode {
 }
 
 fn run_command(cli: Cli) -> Result<ExitCode, CliError> {
-    let Cli { admin, token, output, command } = cli;
-    let api = || client::Api::new(admin, token, output);
+    let Cli { admin, admin_ca, token, output, command } = cli;
+    let api = || client::Api::new(admin, admin_ca, token, output);
     match command {
         Command::Run { config } => run::run(&config)?,
         Command::Check { config } => run::check(&config)?,

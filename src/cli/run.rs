@@ -1,6 +1,6 @@
 //! `run` and `check`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,11 +22,12 @@ const LOOK: Duration = Duration::from_millis(500);
 pub(super) fn run(file: &Path) -> Result<(), CliError> {
     // Before anything else: a signal that comes early waits, an edit from here on is seen.
     let runtime = runtime()?;
-    let watching = {
+    let mut watching = {
         let _in_runtime = runtime.enter();
         Watching::new(file)?
     };
     let config = config::load(file)?;
+    watching.file.names(&config.files);
     log::begin(config.log);
     warn(&config);
     raise_descriptors(&config);
@@ -132,8 +133,11 @@ async fn supervise(server: &Server, file: &Path, mut watching: Watching) {
         };
         if reload {
             manager::reloading();
-            let good = reload_from(server, file).await;
-            server.reloaded(good);
+            let named = reload_from(server, file).await;
+            server.reloaded(named.is_some());
+            if let Some(named) = named {
+                watching.file.names(&named);
+            }
             manager::ready();
         }
     };
@@ -174,7 +178,7 @@ impl Watching {
             signals: Signals::new()?,
             hangup: signal(SignalKind::hangup()).map_err(failed)?,
             upgrade: signal(SignalKind::user_defined2()).map_err(failed)?,
-            file: Watch::new(file),
+            file: Watch::new(file, &[]),
         })
     }
 }
@@ -213,24 +217,25 @@ async fn hand_over(server: &Server, signals: &mut Signals) -> Option<End> {
     }
 }
 
-/// Reads the file again; whether it is in force.
-async fn reload_from(server: &Server, file: &Path) -> bool {
+/// Reads the file again; where it is in force, the files that it names.
+async fn reload_from(server: &Server, file: &Path) -> Option<Vec<PathBuf>> {
     let config = match config::load(file) {
         Ok(config) => config,
         Err(error) => {
             tracing::error!("the configuration stays as it was, the file is wrong:\n{error}");
-            return false;
+            return None;
         }
     };
     warn(&config);
+    let named = config.files.clone();
     match server.reload(config).await {
         Ok(()) => {
             tracing::info!(file = %file.display(), "another configuration is in force");
-            true
+            Some(named)
         }
         Err(error) => {
             tracing::error!(%error, "the configuration stays as it was");
-            false
+            None
         }
     }
 }

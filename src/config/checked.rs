@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderName;
@@ -13,6 +14,8 @@ use crate::decide::bucket::Share;
 use crate::decide::flags::{EnvironmentRules, FlagName, Rule, RuleKind};
 use crate::decide::guard::GuardPlan;
 use crate::decide::rollout::{Conduct, Stages, Steps, Strategy};
+use crate::signed::Signed;
+use crate::tls::{ClientTls, ServerTls};
 
 /// A whole configuration.
 #[derive(Clone, Debug)]
@@ -51,6 +54,8 @@ pub struct Config {
     pub workers: Option<usize>,
     /// How the process ends.
     pub drain: DrainTimes,
+    /// Files that were read for it, beside its own.
+    pub files: Vec<PathBuf>,
 }
 
 impl Config {
@@ -67,7 +72,10 @@ impl Config {
             RuleKind::Percentage | RuleKind::Environment => return true,
         };
         let trusts = self.trusts_somebody();
-        sources.iter().any(|source| source.trust || (trusts && matches!(source.place, Place::Header(_))))
+        sources.iter().any(|source| match source.belief {
+            Belief::Anyone | Belief::Signed(_) => true,
+            Belief::TrustedPeers => trusts && matches!(source.place, Place::Header(_)),
+        })
     }
 }
 
@@ -169,6 +177,8 @@ pub struct Admin {
     pub hosts: Vec<String>,
     /// Who may do what; empty: everybody on this machine may do everything.
     pub tokens: Vec<Token>,
+    /// It speaks TLS.
+    pub tls: Option<ServerTls>,
 }
 
 /// A token of the admin API.
@@ -222,6 +232,10 @@ pub struct Listener {
     pub address: SocketAddr,
     /// Peers whose forwarding and identity headers are believed.
     pub trusted: Networks,
+    /// Clients speak TLS.
+    pub tls: Option<ServerTls>,
+    /// Each connection begins with a PROXY header, which says who the peer is.
+    pub proxy_protocol: bool,
 }
 
 /// Where a request's identity stands: each list in order, the first that is present and not empty.
@@ -240,12 +254,23 @@ pub struct Identity {
 }
 
 /// One place of a user's id or groups.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Source {
     /// Header or cookie.
     pub place: Place,
-    /// Whether it is believed from anyone.
-    pub trust: bool,
+    /// When it is believed.
+    pub belief: Belief,
+}
+
+/// When a source is believed.
+#[derive(Clone, Debug)]
+pub enum Belief {
+    /// A header, from a trusted peer.
+    TrustedPeers,
+    /// From anyone.
+    Anyone,
+    /// From whoever has it signed; what is not counts as none.
+    Signed(Arc<Signed>),
 }
 
 /// Header or cookie.
@@ -374,9 +399,33 @@ pub enum PoolVersion {
     },
 }
 
+/// How an app server is spoken to.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Transport {
+    /// `http://`: HTTP/1.1.
+    Http1,
+    /// `h2c://`: HTTP/2 with prior knowledge (RFC 9113 section 3.3).
+    Http2,
+    /// `https://`: whichever of them it chooses by ALPN.
+    Tls(ClientTls),
+}
+
+impl Transport {
+    /// How addresses begin.
+    pub const fn scheme(&self) -> &'static str {
+        match self {
+            Self::Http1 => "http",
+            Self::Http2 => "h2c",
+            Self::Tls(_) => "https",
+        }
+    }
+}
+
 /// One app server.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Endpoint {
+    /// How it is spoken to.
+    pub transport: Transport,
     /// A name or an address, without brackets.
     pub host: String,
     /// Its port.
@@ -385,10 +434,11 @@ pub struct Endpoint {
 
 impl std::fmt::Display for Endpoint {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let scheme = self.transport.scheme();
         if self.host.contains(':') {
-            write!(f, "http://[{}]:{}", self.host, self.port)
+            write!(f, "{scheme}://[{}]:{}", self.host, self.port)
         } else {
-            write!(f, "http://{}:{}", self.host, self.port)
+            write!(f, "{scheme}://{}:{}", self.host, self.port)
         }
     }
 }
@@ -506,6 +556,8 @@ pub struct Timeouts {
 pub struct ErrorRules {
     /// Statuses of the app.
     pub status: StatusSet,
+    /// gRPC statuses, 0 to 16: the bit of each.
+    pub grpc_status: u32,
     /// A client that waited this long for the head and left was abandoned.
     pub abandon_after: Duration,
     /// The app's own word: `error` in this header.
@@ -616,4 +668,8 @@ pub struct Limits {
     pub keep_alive: Duration,
     /// Open at once.
     pub connections: usize,
+    /// Until a client that neither sends nor takes a body is cut off.
+    pub body_idle: Duration,
+    /// Requests at once on a connection of HTTP/2.
+    pub streams: u32,
 }

@@ -24,7 +24,7 @@ const TENTH: Duration = Duration::from_millis(100);
 const ANY_TEXT: Kind = Text(&Form { what: "a text", pattern: "" });
 const ADDRESS: Kind =
     Text(&Form { what: "an address with a port", pattern: r"^(\[[0-9A-Fa-f:.]+\]|[0-9.]+):[0-9]{1,5}$" });
-const ENDPOINT: Kind = Text(&Form { what: "an app server's address", pattern: "^http://[^/@?#]+/?$" });
+const ENDPOINT: Kind = Text(&Form { what: "an app server's address", pattern: "^(https?|h2c)://[^/@?#]+/?$" });
 const PATH: Kind = Text(&Form { what: "a path", pattern: "^/" });
 const HEADER: Kind = Text(&Form { what: "a header's name", pattern: r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$" });
 const VARIABLE: Kind = Text(&Form { what: "a variable of the environment", pattern: "^[^=]+$" });
@@ -146,11 +146,38 @@ static LISTENER: Section = section(
     &[
         required("address", ADDRESS, "where clients connect, for example 0.0.0.0:8080 or [::]:8080"),
         key("trustedProxies", List(&NETWORK), "[]", "peers whose X-Forwarded-* and identity headers are believed"),
+        optional("tls", Sub(&TLS), "clients speak TLS there"),
+        key(
+            "proxyProtocol",
+            Bool,
+            "false",
+            "each connection begins with a PROXY header, v1 or v2: only for addresses that nobody but the load balancer reaches",
+        ),
+    ],
+);
+
+static TLS: Section = section(
+    "TLS 1.2 and 1.3, with HTTP/2 and HTTP/1.1 by ALPN. Renewed files are picked up.",
+    &[
+        required(
+            "certificates",
+            List(&Sub(&CERTIFICATE)),
+            "the client's server name picks one; the first one is for everybody else",
+        ),
+        optional("clientCa", ANY_TEXT, "a PEM file: clients have to show a certificate of one of its authorities"),
+    ],
+);
+
+static CERTIFICATE: Section = section(
+    "A certificate.",
+    &[
+        required("cert", ANY_TEXT, "the PEM file of the chain, the server's own certificate first"),
+        required("key", ANY_TEXT, "the PEM file of its private key"),
     ],
 );
 
 static ADMIN: Section = section(
-    "The admin API. Beyond loopback it needs `tokens` and `plaintext: true`.",
+    "The admin API. Beyond loopback it needs `tokens`, and `tls` or `plaintext: true`.",
     &[
         key("address", ADDRESS, "127.0.0.1:9900", "where it listens"),
         key("hosts", List(&ANY_TEXT), "[]", "names that it answers to, beside localhost and literal addresses"),
@@ -160,7 +187,8 @@ static ADMIN: Section = section(
             "[]",
             "who may do what; without tokens whoever is on this machine may change everything",
         ),
-        key("plaintext", Bool, "false", "beyond loopback: the network between is yours"),
+        optional("tls", Sub(&TLS), "it speaks TLS"),
+        key("plaintext", Bool, "false", "beyond loopback and without `tls`: the network between is yours"),
     ],
 );
 
@@ -201,6 +229,32 @@ static SOURCE_KEYS: Section = Section {
             optional("header", HEADER, "a header's value"),
             optional("cookie", ANY_TEXT, "a cookie's value"),
             key("trust", Bool, "false", "believed from anyone, not from trusted peers alone"),
+            optional(
+                "verify",
+                Sub(&SECRET),
+                "the value is `id.code`, the code its HMAC-SHA256 (hex or base64): believed, and nothing else counts",
+            ),
+            optional(
+                "jwt",
+                Sub(&JWT),
+                "the value is a signed token (RFC 7519): its claim is believed, and nothing else counts",
+            ),
+        ],
+    )
+};
+
+/// RFC 7519. The kind of key says which algorithm is taken, never the token alone.
+static JWT: Section = Section {
+    one_of: &[&["secret", "key", "jwks"]],
+    ..section(
+        "A signed token: HS256 by a secret, RS256 or ES256 by a public key. It has to have an `exp`.",
+        &[
+            optional("secret", Sub(&SECRET), "the secret of HS256"),
+            optional("key", ANY_TEXT, "a PEM file with a public key: RS256 or ES256"),
+            optional("jwks", ANY_TEXT, "a file with a set of public keys (RFC 7517)"),
+            key("claim", ANY_TEXT, "sub", "the claim that is the id; of a list each is a group"),
+            optional("issuer", ANY_TEXT, "the `iss` that it has to have"),
+            optional("audience", ANY_TEXT, "the `aud` that it has to have"),
         ],
     )
 };
@@ -291,6 +345,16 @@ static POOL: Section = section(
             Either(&[VERSION, Sub(&ASKED)]),
             "the version it runs: a text, or where the app servers tell it",
         ),
+        optional("tls", Sub(&APP_TLS), "how `https://` app servers are checked"),
+    ],
+);
+
+static APP_TLS: Section = section(
+    "How app servers are checked. Without it: by the system's authorities and the address's name.",
+    &[
+        optional("ca", ANY_TEXT, "a PEM file: authorities that are believed in place of the system's"),
+        optional("serverName", ANY_TEXT, "the name that is asked for and checked, in place of the address's"),
+        key("skipVerification", Bool, "false", "nothing is checked: whoever answers is believed"),
     ],
 );
 
@@ -355,6 +419,7 @@ static ERRORS: Section = section(
     "What counts as an error of its track.",
     &[
         key("status", OneOrMany(&STATUSES), "[500-599]", "statuses of the app"),
+        key("grpcStatus", OneOrMany(&Number(0, 16)), "[2, 4, 13, 14, 15]", "gRPC statuses, in the head or in trailers"),
         key(
             "abandonAfter",
             Span(MILLISECOND, DAY),
@@ -571,6 +636,13 @@ static LIMITS: Section = section(
         key("bodyBytes", Size(0, u64::MAX), "0", "of a request's body (413); 0: any"),
         key("headerTimeout", Span(MILLISECOND, DAY), "10s", "from a head's first byte to its last (408)"),
         key("keepAlive", Span(MILLISECOND, DAY), "75s", "between two requests of a connection"),
+        key(
+            "bodyIdle",
+            Span(MILLISECOND, DAY),
+            "30s",
+            "a client that neither sends its body (408) nor takes the answer's for so long is cut off",
+        ),
+        key("streams", Number(1, 65_535), "256", "requests at once on a connection of HTTP/2"),
         key("connections", Number(1, 10_000_000), "20000", "client connections open at once; over it accepting pauses"),
     ],
 );

@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::cell::RefCell;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_yaml::Value;
@@ -24,9 +25,16 @@ const SIMILAR: f64 = 0.75;
 pub(super) struct Problems {
     wrong: RefCell<Vec<Problem>>,
     strange: RefCell<Vec<Problem>>,
+    /// Files that the document names, and that are read with it.
+    files: RefCell<Vec<PathBuf>>,
 }
 
 impl Problems {
+    /// The files that were read.
+    pub(super) fn files(&self) -> Vec<PathBuf> {
+        self.files.borrow().clone()
+    }
+
     /// What is wrong, and what is strange, in the order of the file.
     pub(super) fn into_sorted(self) -> (Vec<Problem>, Vec<Problem>) {
         let sorted = |problems: RefCell<Vec<Problem>>| {
@@ -210,6 +218,13 @@ impl<'a> Node<'a> {
             Value::Bool(value) => Some(value.to_string()),
             _ => self.expected("a text is expected here"),
         }
+    }
+
+    /// A file that is read with the document, and looked after with it.
+    pub(super) fn file(&self) -> Option<PathBuf> {
+        let file = PathBuf::from(self.text()?);
+        self.problems.files.borrow_mut().push(file.clone());
+        Some(file)
     }
 
     pub(super) fn boolean(&self) -> Option<bool> {

@@ -78,7 +78,7 @@ services:
   shop:
     poools: {}
     pools:
-      blue: { endpoints: [ 'https://10.0.0.1' ] }
+      blue: { endpoints: [ 'ftp://10.0.0.1' ] }
     stable: bleu
     deploy:
       stages:
@@ -89,7 +89,7 @@ limits: { headerBytes: 12KB }
     let errors = errors(text);
     for expected in [
         "serin.yaml:4:5: unknown key `poools`\n  hint: did you mean `pools`?",
-        "serin.yaml:6:28: services.shop.pools.blue.endpoints[0] is \"https://10.0.0.1\"; an app server's address",
+        "serin.yaml:6:28: services.shop.pools.blue.endpoints[0] is \"ftp://10.0.0.1\"; an app server's address",
         "serin.yaml:10:13: services.shop.deploy.stages[0].percentage is 130; a percentage is from 0 to 100",
         "serin.yaml:11:7: services.shop.deploy.bake is \"ten minutes\"; a duration is seconds",
         "serin.yaml:12:11: limits.headerBytes is \"12KB\"; a size from 1024",

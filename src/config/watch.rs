@@ -23,25 +23,67 @@ impl Look {
     }
 }
 
-/// A file that is looked at again and again.
+/// A configuration's file and those that it names.
 #[derive(Debug)]
 pub struct Watch {
+    file: Watched,
+    /// Certificates and keys.
+    named: Vec<Watched>,
+}
+
+impl Watch {
+    /// A file that has just been read, and with it these.
+    pub fn new(file: &Path, named: &[PathBuf]) -> Self {
+        Self { file: Watched::new(file), named: named.iter().map(|file| Watched::new(file)).collect() }
+    }
+
+    /// Whether they should be read again.
+    pub fn has_changed(&mut self) -> bool {
+        // All are looked at: several that change together are read once.
+        let named = self.named.iter_mut().map(Watched::has_changed).filter(|changed| *changed).count();
+        self.file.has_changed() || named > 0
+    }
+
+    /// They are read for another reason; whether there is such a file.
+    pub fn was_read(&mut self) -> bool {
+        for file in &mut self.named {
+            let _ = file.was_read();
+        }
+        self.file.was_read()
+    }
+
+    /// Another configuration is in force, which names these.
+    pub fn names(&mut self, named: &[PathBuf]) {
+        let known = std::mem::take(&mut self.named);
+        self.named = named.iter().map(|file| Watched::new(file)).collect();
+        for before in known {
+            // What has changed since it was read is still seen to have changed.
+            if let Some(same) = self.named.iter_mut().find(|now| now.file == before.file) {
+                *same = before;
+            }
+        }
+    }
+}
+
+/// A file that is looked at again and again.
+#[derive(Debug)]
+struct Watched {
     file: PathBuf,
     /// As it was when it was last read.
     read: Option<Look>,
     last: Option<Look>,
 }
 
-impl Watch {
+impl Watched {
     /// A file that has just been read.
-    pub fn new(file: &Path) -> Self {
+    fn new(file: &Path) -> Self {
         let look = Look::at(file);
         Self { file: file.to_owned(), read: look, last: look }
     }
 
     /// Whether it should be read again: it is another one than before, and is the same at
     /// two looks, so that nobody reads half of it.
-    pub fn has_changed(&mut self) -> bool {
+    fn has_changed(&mut self) -> bool {
         let now = Look::at(&self.file);
         let settled = now.is_some() && now == self.last && now != self.read;
         self.last = now;
@@ -52,7 +94,7 @@ impl Watch {
     }
 
     /// It is read for another reason; whether there is such a file.
-    pub fn was_read(&mut self) -> bool {
+    fn was_read(&mut self) -> bool {
         self.read = Look::at(&self.file);
         self.last = self.read;
         self.read.is_some()
@@ -69,7 +111,7 @@ mod tests {
         let (file, link) = (folder.path().join("one"), folder.path().join("serin.yaml"));
         std::fs::write(&file, "a").unwrap();
         std::os::unix::fs::symlink(&file, &link).unwrap();
-        let mut watch = Watch::new(&link);
+        let mut watch = Watch::new(&link, &[]);
         assert!(!watch.has_changed());
         std::fs::write(&file, "ab").unwrap();
         assert_eq!([(); 3].map(|()| watch.has_changed()), [false, true, false]);

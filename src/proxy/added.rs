@@ -24,6 +24,7 @@ use crate::upstream::HeadFields;
 static TRUE: HeaderValue = HeaderValue::from_static("true");
 static FALSE: HeaderValue = HeaderValue::from_static("false");
 static HTTP: HeaderValue = HeaderValue::from_static("http");
+static HTTPS: HeaderValue = HeaderValue::from_static("https");
 
 /// What tells a request from all others; the same for each of its attempts.
 enum RequestId<'a> {
@@ -147,7 +148,7 @@ impl<'a> Added<'a> {
             None => fields.add(&X_FORWARDED_FOR, peer),
         }
         if !self.passes(&X_FORWARDED_PROTO) {
-            fields.add(&X_FORWARDED_PROTO, &HTTP);
+            fields.add(&X_FORWARDED_PROTO, if self.client.encrypted { &HTTPS } else { &HTTP });
         }
         if !self.passes(&X_FORWARDED_HOST) {
             fields.add(&X_FORWARDED_HOST, self.head.host);

@@ -8,6 +8,7 @@ use http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RET
 use http::{Response, StatusCode};
 
 use super::body::ResponseBody;
+use super::headers::{GRPC_MESSAGE, GRPC_STATUS, is_grpc};
 use crate::telemetry::{ErrorKind, Refusal};
 
 pub(super) static SERIN_ERROR: HeaderName = HeaderName::from_static("serin-error");
@@ -29,7 +30,8 @@ impl Answer {
             Self::Refused(Refusal::NoService, _) => StatusCode::NOT_FOUND,
             Self::Refused(Refusal::BodyTooLarge, _) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Refused(Refusal::UriTooLong, _) => StatusCode::URI_TOO_LONG,
-            Self::Refused(Refusal::HeaderTimeout, _) => StatusCode::REQUEST_TIMEOUT,
+            Self::Refused(Refusal::HeaderTimeout | Refusal::BodyIdle, _) => StatusCode::REQUEST_TIMEOUT,
+            Self::Refused(Refusal::HeadersTooMany, _) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::Refused(_, _) | Self::ClientBody => StatusCode::BAD_REQUEST,
             Self::Failed(ErrorKind::Timeout) => StatusCode::GATEWAY_TIMEOUT,
             Self::Failed(ErrorKind::NoEndpoint | ErrorKind::Overflow) => StatusCode::SERVICE_UNAVAILABLE,
@@ -63,8 +65,34 @@ impl Answer {
         }
     }
 
+    /// What gRPC calls it (its own mapping of HTTP statuses would say less).
+    const fn grpc_status(self) -> &'static str {
+        match self {
+            // UNIMPLEMENTED, RESOURCE_EXHAUSTED, INVALID_ARGUMENT, DEADLINE_EXCEEDED, UNAVAILABLE.
+            Self::Refused(Refusal::NoService, _) => "12",
+            Self::Refused(Refusal::BodyTooLarge, _) => "8",
+            Self::Refused(_, _) | Self::ClientBody => "3",
+            Self::Failed(ErrorKind::Timeout) => "4",
+            Self::Failed(_) => "14",
+        }
+    }
+
+    /// An answer without a message: its status stands in the head.
+    fn respond_grpc(self) -> Response<ResponseBody> {
+        let mut response = Response::new(ResponseBody::of(Bytes::new()));
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+        headers.insert(GRPC_STATUS.clone(), HeaderValue::from_static(self.grpc_status()));
+        headers.insert(GRPC_MESSAGE.clone(), HeaderValue::from_static(self.detail()));
+        headers.insert(SERIN_ERROR.clone(), HeaderValue::from_static(self.code()));
+        response
+    }
+
     /// The answer, in the form that the client accepts.
     pub(super) fn respond(self, request: &HeaderMap) -> Response<ResponseBody> {
+        if is_grpc(request) {
+            return self.respond_grpc();
+        }
         let accept = request.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let json = accept.contains("application/problem+json") || accept.contains("application/json");
         let (status, code, detail) = (self.status(), self.code(), self.detail());

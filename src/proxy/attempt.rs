@@ -4,8 +4,9 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use http::header::{CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE};
 use http::request::Parts;
-use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
+use http::{Method, Request, Response, StatusCode, Uri, Version};
 use hyper::body::Incoming;
 
 use super::added::Added;
@@ -13,16 +14,22 @@ use super::answer::Answer;
 use super::body::RequestBody;
 use super::connection::Client;
 use super::exchange::Exchange;
-use super::upload::{Upload, UploadFailure};
+use super::headers;
+use super::interim;
+use super::upload::{Gate, Upload, UploadFailure};
 use super::view::{AppServer, ServiceView};
 use crate::clock;
 use crate::decide::time::Moment;
 use crate::subject::Track;
 use crate::telemetry::{ErrorKind, Refusal};
-use crate::upstream::{Between, Choice, ConnectError, HeadFields, InUse, Lease, NoServer, SendError};
+use crate::upstream::{Between, Choice, ConnectError, HeadFields, InUse, Lease, Need, NoServer, SendError};
 
 /// A client that never hears "100 Continue" sends its body after a while; so do we.
 const CONTINUE_PATIENCE: Duration = Duration::from_secs(1);
+
+const UPGRADE_TOKEN: HeaderValue = HeaderValue::from_static("upgrade");
+const TRAILERS: HeaderValue = HeaderValue::from_static("trailers");
+const CHUNKED: HeaderValue = HeaderValue::from_static("chunked");
 
 /// The head of an answer, and the connection that brings its body.
 pub(super) struct Answered {
@@ -49,6 +56,10 @@ pub(super) struct Way<'a> {
     pub(super) target: &'a Uri,
     pub(super) added: &'a Added<'a>,
     pub(super) upload: Option<&'a Rc<Upload>>,
+    /// The protocol that the connection is to become one of.
+    pub(super) upgrade: Option<&'a HeaderValue>,
+    /// Whether the client takes trailers.
+    pub(super) trailers: bool,
 }
 
 impl Way<'_> {
@@ -109,7 +120,7 @@ impl Way<'_> {
         headers: HeaderMap,
         exchange: &mut Exchange,
     ) -> Result<Answered, (Answer, InUse<RequestBody>)> {
-        let lease = match server.idle(exchange.started()) {
+        let lease = match server.idle(exchange.started(), self.need(&server)) {
             Some(lease) => lease,
             None => match Box::pin(self.connect(&server, exchange)).await {
                 Ok(lease) => lease,
@@ -150,10 +161,15 @@ impl Way<'_> {
         self.added.headers(self.parts.headers.clone())
     }
 
+    /// What the connection is for.
+    fn need(&self, server: &AppServer) -> Need {
+        if self.upgrade.is_some() && server.can_upgrade() { Need::Upgrade } else { Need::Any }
+    }
+
     async fn connect(&self, server: &AppServer, exchange: &Exchange) -> Result<Lease<RequestBody>, Answer> {
         let left = self.deadline(exchange).since(clock::now());
         let within = self.service.state.config.timeouts.connect.min(left);
-        server.connect(within).await.map_err(|error| {
+        server.connect(within, self.need(server)).await.map_err(|error| {
             tracing::debug!(server = server.name(), error = &error as &dyn std::error::Error, "no connection");
             match error {
                 ConnectError::Failed(_) | ConnectError::Timeout => Answer::Failed(ErrorKind::Connect),
@@ -168,7 +184,7 @@ impl Way<'_> {
         headers: HeaderMap,
         exchange: &mut Exchange,
     ) -> Result<Sent, Answer> {
-        let request = self.request(headers)?;
+        let request = self.request(headers, &lease)?;
         let mut was_open = false;
         let fields = |fields: &mut HeadFields<'_>| self.added.write(role, fields);
         let waited = lease.send(request, fields, |cx| self.between(exchange, &mut was_open, cx)).await;
@@ -178,10 +194,16 @@ impl Way<'_> {
         };
         match answer {
             Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
-                // Nobody asked for it: the client would take the rest for another protocol.
-                Err(Answer::Failed(ErrorKind::Protocol))
+                // Where nobody asked for it the client would take the rest for another protocol.
+                let as_asked = self.upgrade.is_some_and(|protocol| switches_to(&response, protocol));
+                if as_asked { Ok(Some((response, lease))) } else { Err(Answer::Failed(ErrorKind::Protocol)) }
             }
             Ok(response) => {
+                let (mut parts, body) = response.into_parts();
+                if !headers::has_one_length(&mut parts) {
+                    return Err(Answer::Failed(ErrorKind::Protocol));
+                }
+                let response = Response::from_parts(parts, body);
                 if self.upload.is_some_and(|upload| upload.ended_at().is_none()) {
                     lease.detach();
                 }
@@ -191,7 +213,7 @@ impl Way<'_> {
         }
     }
 
-    fn request(&self, headers: HeaderMap) -> Result<Request<RequestBody>, Answer> {
+    fn request(&self, headers: HeaderMap, lease: &Lease<RequestBody>) -> Result<Request<RequestBody>, Answer> {
         let body = match self.upload {
             None => RequestBody::Empty,
             Some(upload) => upload.body().ok_or(Answer::Failed(ErrorKind::Reset))?,
@@ -201,15 +223,33 @@ impl Way<'_> {
         *request.uri_mut() = self.target.clone();
         *request.version_mut() = Version::HTTP_11;
         *request.headers_mut() = headers;
-        if let Some(gate) = self.upload.and_then(|upload| upload.gate()) {
-            let gate = gate.clone();
-            hyper::ext::on_informational(&mut request, move |interim| {
-                if interim.status() == StatusCode::CONTINUE {
-                    gate.open();
-                }
-            });
+        if !lease.shape(&mut request) {
+            return Err(Answer::Refused(Refusal::BadRequest, "the Host is not a host"));
+        }
+        let http2 = lease.is_http2();
+        let gate = self.upload.and_then(|upload| upload.gate());
+        if let (Some(protocol), false) = (self.upgrade, http2) {
+            request.headers_mut().insert(CONNECTION, UPGRADE_TOKEN);
+            request.headers_mut().insert(UPGRADE, protocol.clone());
+        }
+        if http2 {
+            if self.trailers {
+                request.headers_mut().insert(TE, TRAILERS);
+            }
+            // Interim answers are not heard there: the app's word is not waited for.
+            gate.into_iter().for_each(Gate::open);
+        } else {
+            self.frame(&mut request);
+            interim::pass(&mut request, self.client, self.parts.version, gate);
         }
         Ok(request)
+    }
+
+    /// hyper sends no body with a GET unless its length is told (RFC 9112 section 6.1).
+    fn frame(&self, request: &mut Request<RequestBody>) {
+        if self.upload.is_some() && !request.headers().contains_key(CONTENT_LENGTH) {
+            request.headers_mut().insert(TRANSFER_ENCODING, CHUNKED);
+        }
     }
 
     /// While no head has come: deadlines, and the body's gate.
@@ -235,16 +275,22 @@ impl Way<'_> {
     }
 
     /// Whose fault was it, and may it go out again?
-    fn judge(&self, lease: &Lease<RequestBody>, failed: &SendError<RequestBody>) -> Result<Sent, Answer> {
+    fn judge(&self, lease: &Lease<RequestBody>, failed: &SendError) -> Result<Sent, Answer> {
         match self.upload.and_then(|upload| upload.failure()) {
             Some(UploadFailure::Client) => return Err(Answer::ClientBody),
             Some(UploadFailure::TooLarge) => {
                 return Err(Answer::Refused(Refusal::BodyTooLarge, "the request's body is too large"));
             }
+            Some(UploadFailure::TooSlow) => {
+                return Err(Answer::Refused(Refusal::BodyIdle, "the request's body took too long"));
+            }
             None => {}
         }
-        let unsent = failed.unsent.is_some() || idempotent(&self.parts.method);
-        if lease.reused() && !lease.heard() && unsent && self.body_is_whole() {
+        let harmless = failed.untouched || idempotent(&self.parts.method);
+        let idle_was_dead = lease.reused() && !failed.heard && harmless;
+        // A server of HTTP/2 says so where it did nothing with a request.
+        let passed_over = lease.is_http2() && failed.untouched;
+        if (idle_was_dead || passed_over) && self.body_is_whole() {
             return Ok(None);
         }
         tracing::debug!(error = &failed.error as &dyn std::error::Error, "no answer");
@@ -259,6 +305,13 @@ impl Way<'_> {
 
 /// The head of an answer with its connection; `None`: the idle connection was dead.
 type Sent = Option<(Response<Incoming>, Lease<RequestBody>)>;
+
+/// Whether an app says that it speaks the protocol that was asked for (RFC 9110 section 7.8).
+fn switches_to(response: &Response<Incoming>, protocol: &HeaderValue) -> bool {
+    let mut said = response.headers().get_all(UPGRADE).iter();
+    let same = said.next().is_some_and(|said| said.as_bytes().eq_ignore_ascii_case(protocol.as_bytes()));
+    same && said.next().is_none()
+}
 
 /// RFC 9110 section 9.2.1.
 pub(super) fn safe(method: &Method) -> bool {

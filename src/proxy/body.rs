@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::Version;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
@@ -42,10 +43,24 @@ pub(super) struct Streaming {
     exchange: Exchange,
     /// How long silence may last, and since when it does.
     silence: Option<(Duration, Moment)>,
+    /// The client's version of HTTP.
+    version: Version,
     /// The app broke it off: the client is told with the next look.
     broken: bool,
     /// It did not come all at once.
     waited: bool,
+    /// Of gRPC, whose status is still to come: which ones are errors.
+    grpc: Option<u32>,
+}
+
+/// What an answer's body is held to.
+pub(super) struct Rules {
+    /// How long silence may last.
+    pub(super) silence: Option<Duration>,
+    /// Of gRPC, whose status is still to come: which ones are errors.
+    pub(super) grpc: Option<u32>,
+    /// The client's version of HTTP.
+    pub(super) version: Version,
 }
 
 impl Streaming {
@@ -56,16 +71,31 @@ impl Streaming {
         server: InUse<RequestBody>,
         kept_for: Option<Duration>,
         exchange: Exchange,
-        silence: Option<Duration>,
+        rules: Rules,
     ) -> Self {
+        let Rules { silence, grpc, version } = rules;
         let silence = silence.map(|span| (span, clock::now()));
-        Self { incoming, lease: Some(lease), server, kept_for, exchange, silence, broken: false, waited: false }
+        let lease = Some(lease);
+        Self { incoming, lease, server, kept_for, exchange, silence, version, broken: false, waited: false, grpc }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         if self.broken {
             return Poll::Ready(Some(Err(BodyError("the answer's body broke off"))));
         }
+        let http2 = self.version == Version::HTTP_2;
+        if http2 {
+            self.exchange.client().progress.stall(false);
+        }
+        let frame = self.poll_frame(cx);
+        // hyper asks again once the stream's window has room.
+        if http2 && matches!(&frame, Poll::Ready(Some(Ok(frame))) if frame.is_data()) {
+            self.exchange.client().progress.stall(true);
+        }
+        frame
+    }
+
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let mut frame = self.poll_incoming(cx);
         if frame.is_pending() {
             if let Some(lease) = &mut self.lease {
@@ -76,6 +106,10 @@ impl Streaming {
         match frame {
             Poll::Ready(Some(Ok(frame))) => {
                 self.exchange.passed(frame.data_ref().map_or(0, Bytes::len));
+                if let (Some(trailers), Some(errors)) = (frame.trailers_ref(), self.grpc) {
+                    self.exchange.grpc_ended(errors, Some(trailers));
+                    self.grpc = None;
+                }
                 // Nothing comes after trailers, and hyper does not ask for it.
                 if self.incoming.is_end_stream() || frame.is_trailers() {
                     self.finish();
@@ -118,6 +152,10 @@ impl Streaming {
 
     /// Nothing came: is it a long stream by now, or silent for too long?
     fn poll_timers(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if self.exchange.has_had_its_time(cx) {
+            self.lease = None;
+            return Poll::Ready(Some(Err(BodyError("the canary was rolled back"))));
+        }
         let silent_at = self.silence.map(|(span, since)| since + span);
         if let Some(deadline) = self.exchange.long_at().into_iter().chain(silent_at).min() {
             let client = Rc::clone(self.exchange.client());
@@ -139,6 +177,9 @@ impl Streaming {
     fn finish(&mut self) {
         // A short answer came at once: its head's time will do.
         let at = if self.waited { clock::now() } else { self.exchange.heard_at() };
+        if let Some(errors) = self.grpc.take() {
+            self.exchange.grpc_ended(errors, None);
+        }
         self.exchange.finished();
         if let Some(lease) = self.lease.take() {
             self.server.give_back(lease, self.kept_for, at);
@@ -148,6 +189,8 @@ impl Streaming {
     fn break_off(&mut self) {
         self.lease = None;
         self.exchange.truncated();
+        // Its body may end with the connection.
+        self.exchange.client().end.reset.set(self.version == Version::HTTP_10);
     }
 }
 

@@ -1,9 +1,10 @@
-//! One client's connection: requests one after another, each in its time.
+//! One client's connection, from its first byte to its last; over HTTP/1.1 requests come
+//! one after another, each in its time.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
-use std::net::IpAddr;
-use std::pin::pin;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -13,26 +14,33 @@ use http::{HeaderValue, StatusCode};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use super::arrival::{self, Arrived, Ended, arrive};
 use super::handler::handle;
+use super::http2;
 use super::io::{ClientIo, Phase, Progress};
 use super::record::Record;
 use super::timer::LazyTimer;
+use super::tunnel::Tunnel;
 use super::worker::Worker;
 use crate::clock;
 use crate::config::{Limits, Listener};
 use crate::decide::time::Moment;
 use crate::telemetry::Refusal;
+use crate::tls::Stream;
 
 const HEADER_TIMEOUT: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nserin-error: headerTimeout\r\n\
     content-type: text/plain; charset=utf-8\r\ncontent-length: 55\r\nconnection: close\r\n\r\n\
     408 Request Timeout: the request's head took too long.\n";
 /// A peer that does not read is not waited for.
 const FAREWELL: Duration = Duration::from_secs(1);
+/// What a client may still send that nobody reads: closing before would reset the
+/// connection, and with it the answer (RFC 9112 section 9.6).
+const LINGER_BYTES: usize = 1 << 20;
 
-/// What is known of a client's connection.
+/// What is known of a client's connection, or of its stream of HTTP/2.
 pub(super) struct Client {
     pub(super) worker: Rc<Worker>,
     pub(super) listener: Arc<Listener>,
@@ -41,53 +49,142 @@ pub(super) struct Client {
     pub(super) peer_text: HeaderValue,
     /// Whether what it says of others is believed.
     pub(super) trusted: bool,
+    /// Whether it speaks TLS.
+    pub(super) encrypted: bool,
     pub(super) progress: Arc<Progress>,
     /// The deadline of the exchange under way; there is one at a time.
     pub(super) timer: RefCell<LazyTimer>,
+    /// How the connection ends.
+    pub(super) end: Ending,
+}
+
+/// What the way of a request says of its connection's end.
+#[derive(Default)]
+pub(super) struct Ending {
+    /// Another protocol is spoken from now on.
+    pub(super) tunnel: RefCell<Option<Box<Tunnel>>>,
+    /// The answer broke off, and only a reset can say so.
+    pub(super) reset: Cell<bool>,
+    /// There is more of a request that nobody will read.
+    pub(super) unread: Cell<bool>,
+}
+
+impl Client {
+    fn new(worker: Rc<Worker>, listener: Arc<Listener>, peer: IpAddr, encrypted: bool) -> Self {
+        Self {
+            trusted: listener.trusted.contain(peer),
+            // An address is visible ASCII.
+            peer_text: HeaderValue::try_from(peer.to_string()).unwrap_or(HeaderValue::from_static("unknown")),
+            peer,
+            listener,
+            worker,
+            encrypted,
+            progress: Arc::default(),
+            timer: RefCell::default(),
+            end: Ending::default(),
+        }
+    }
+
+    /// The same client with one more request of its own time.
+    pub(super) fn stream(&self) -> Self {
+        Self {
+            worker: Rc::clone(&self.worker),
+            listener: Arc::clone(&self.listener),
+            peer_text: self.peer_text.clone(),
+            progress: Arc::default(),
+            timer: RefCell::default(),
+            end: Ending::default(),
+            ..*self
+        }
+    }
 }
 
 /// Serves a connection to its end.
-pub(super) async fn serve(stream: TcpStream, peer: IpAddr, listener: Arc<Listener>, worker: Rc<Worker>) {
-    let progress = Arc::new(Progress::default());
-    let peer = peer.to_canonical();
-    let client = Rc::new(Client {
-        trusted: listener.trusted.contain(peer),
-        // An address is visible ASCII.
-        peer_text: HeaderValue::try_from(peer.to_string()).unwrap_or(HeaderValue::from_static("unknown")),
-        peer,
-        listener,
-        worker: Rc::clone(&worker),
-        progress: Arc::clone(&progress),
-        timer: RefCell::default(),
-    });
+pub(super) async fn serve(socket: TcpStream, peer: SocketAddr, listener: Arc<Listener>, worker: Rc<Worker>) {
     let limits = worker.view().snapshot.config.limits;
+    let peer = arrival::address(peer);
+    let Arrived { stream, early, peer, http2 } = match arrive(socket, peer, &listener, &limits).await {
+        Ok(arrived) => arrived,
+        Err(Ended::Left) => return,
+        Err(Ended::Refused(refusal, error)) => {
+            worker.stats.refuse(refusal);
+            let client = Client::new(worker, listener, peer, false);
+            Record::refused(&client, StatusCode::BAD_REQUEST, refusal.name());
+            return tracing::debug!(%error, client = %client.peer, why = refusal.name(), "a connection was refused");
+        }
+    };
+    let client = Rc::new(Client::new(worker, listener, peer, stream.is_encrypted()));
+    if http2 {
+        return Box::pin(http2::serve(stream, early, client, limits)).await;
+    }
+    let progress = Arc::clone(&client.progress);
+    let io = TokioIo::new(ClientIo::http1(stream, early, Arc::clone(&progress)));
     let known = Rc::clone(&client);
     let service = service_fn(move |request| handle(Rc::clone(&client), request));
-    let io = TokioIo::new(ClientIo::new(stream, Arc::clone(&progress)));
     let mut connection = builder(&limits).serve_connection(io, service);
     let mut wait = Wait::default();
-    let late = {
-        let mut connection = pin!(&mut connection);
-        poll_fn(|cx| match connection.as_mut().poll(cx) {
-            Poll::Ready(result) => {
-                if let Err(error) = result {
-                    note(&known, &error);
-                }
-                Poll::Ready(None)
+    let late = poll_fn(|cx| match Pin::new(&mut connection).poll(cx) {
+        Poll::Ready(result) => {
+            if let Err(error) = result {
+                note(&known, &error);
             }
-            Poll::Pending => wait.overdue(&progress, &limits, cx).map(Some),
-        })
-        .await
-    };
-    if late == Some(Phase::Head) {
-        worker.stats.refuse(Refusal::HeaderTimeout);
-        Record::refused(&known, StatusCode::REQUEST_TIMEOUT, Refusal::HeaderTimeout.name());
-        let mut io = connection.into_parts().io.into_inner();
-        let farewell = async {
-            let _ = io.write_all(HEADER_TIMEOUT).await;
-            let _ = io.shutdown().await;
-        };
-        let _ = tokio::time::timeout(FAREWELL, farewell).await;
+            Poll::Ready(None)
+        }
+        Poll::Pending => wait.overdue(&progress, &limits, cx).map(Some),
+    })
+    .await;
+    let parts = connection.into_parts();
+    // The service holds an exchange that is under way: it ends with the connection.
+    drop(parts.service);
+    let (stream, _) = parts.io.into_inner().into_stream();
+    if let Some(tunnel) = known.end.tunnel.take() {
+        return tunnel.run(stream, parts.read_buf).await;
+    }
+    leave(stream, &known, late).await;
+}
+
+/// Ends a connection of HTTP/1.1.
+async fn leave(mut stream: Stream, client: &Client, late: Option<Phase>) {
+    match late {
+        Some(Phase::Head) => {
+            client.worker.stats.refuse(Refusal::HeaderTimeout);
+            Record::refused(client, StatusCode::REQUEST_TIMEOUT, Refusal::HeaderTimeout.name());
+            let farewell = async {
+                let _ = stream.write_all(HEADER_TIMEOUT).await;
+                let _ = stream.shutdown().await;
+            };
+            let _ = tokio::time::timeout(FAREWELL, farewell).await;
+        }
+        Some(Phase::Busy) => {
+            client.worker.stats.refuse(Refusal::BodyIdle);
+            tracing::debug!(client = %client.peer, "a client does not take its answer");
+        }
+        _ if client.end.reset.get() => {
+            // Where the end of the connection is the end of the answer, an orderly one would
+            // make a whole of a part (RFC 9112 section 8).
+            let _ = stream.socket().set_zero_linger();
+        }
+        _ => {
+            let farewell = async {
+                let _ = stream.shutdown().await;
+                if client.end.unread.get() {
+                    linger(&mut stream).await;
+                }
+            };
+            let _ = tokio::time::timeout(FAREWELL, farewell).await;
+        }
+    }
+}
+
+/// Takes what the client still sends, until it has seen that nobody listens.
+async fn linger(stream: &mut Stream) {
+    let mut scrap = [0; 8 << 10];
+    let mut left = LINGER_BYTES;
+    while let Ok(more) = stream.read(&mut scrap).await {
+        left = left.saturating_sub(more);
+        if more == 0 || left == 0 {
+            return;
+        }
     }
 }
 
@@ -105,9 +202,9 @@ fn builder(limits: &Limits) -> http1::Builder {
     builder
 }
 
-/// How long the client has let the connection wait.
+/// How long the client has let the connection, or a stream of it, wait.
 #[derive(Default)]
-struct Wait {
+pub(super) struct Wait {
     timer: LazyTimer,
     /// The change that is waited on, and since when.
     since: Option<(u64, Moment)>,
@@ -115,9 +212,10 @@ struct Wait {
 
 impl Wait {
     /// Whether it was too long, and in which phase.
-    fn overdue(&mut self, progress: &Progress, limits: &Limits, cx: &mut Context<'_>) -> Poll<Phase> {
+    pub(super) fn overdue(&mut self, progress: &Progress, limits: &Limits, cx: &mut Context<'_>) -> Poll<Phase> {
         let phase = progress.phase();
         let patience = match phase {
+            Phase::Busy if progress.is_stalled() => limits.body_idle,
             Phase::Busy => return Poll::Pending,
             Phase::Idle => limits.keep_alive,
             Phase::Head => limits.header_timeout,
@@ -136,6 +234,7 @@ impl Wait {
 
 fn note(client: &Client, error: &hyper::Error) {
     if error.is_parse() && client.progress.phase() != Phase::Busy {
+        client.end.unread.set(true);
         client.worker.stats.refuse(Refusal::Parser);
         let too_large = error.is_parse_too_large();
         let status = if too_large { StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE } else { StatusCode::BAD_REQUEST };

@@ -4,17 +4,20 @@
 //! for a body; a success when the last byte has passed.
 
 use std::rc::Rc;
+use std::task::Context;
 use std::time::Duration;
 
-use http::header::HeaderMap;
+use http::header::{HeaderMap, HeaderValue};
 use http::{Method, StatusCode, Uri};
 
 use super::added::Added;
 use super::answer::Answer;
 use super::attempt::Answered;
 use super::connection::Client;
+use super::headers::{GRPC_STATUS, is_grpc};
 use super::io::Phase;
 use super::record::Record;
+use super::retired::Hearing;
 use super::upload::Upload;
 use super::view::ServiceView;
 use super::waiting::{Ticket, Waiter};
@@ -77,6 +80,8 @@ pub(super) struct Exchange {
     pub(super) tapped: Option<u64>,
     /// What the access log will say of it, where one is kept.
     pub(super) record: Option<Box<Record>>,
+    /// Whether a canary that was rolled back has had its time; asked for by long answers.
+    hearing: Hearing,
 }
 
 /// A canary request, for whoever asks later where the canary failed.
@@ -111,6 +116,7 @@ impl Exchange {
             about: (assignment.track == Track::Canary && !ignored).then(|| Box::new(about())),
             tapped: None,
             record: None,
+            hearing: Hearing::default(),
         };
         exchange.note_wait();
         exchange
@@ -274,6 +280,30 @@ impl Exchange {
         }
     }
 
+    /// Whether this is a long answer of a canary that was rolled back a while ago; it ends
+    /// by nobody's fault.
+    pub(super) fn has_had_its_time(&mut self, cx: &mut Context<'_>) -> bool {
+        let long = self.assignment.track == Track::Canary
+            && self.assignment.word.is_some()
+            && matches!(self.state, State::Streaming);
+        let over = long && self.hearing.poll(&self.service.retired, cx).is_ready();
+        if over {
+            self.note_end(End::Cut);
+            self.state = State::Done;
+        }
+        over
+    }
+
+    /// The trailers of a gRPC answer, or that it had none; `errors` has a bit for each status
+    /// that is one.
+    pub(super) fn grpc_ended(&mut self, errors: u32, trailers: Option<&HeaderMap>) {
+        if errors & grpc_bit(trailers.and_then(|trailers| trailers.get(&GRPC_STATUS))) != 0
+            && matches!(self.state, State::Answered { .. } | State::Streaming)
+        {
+            self.settle(OutcomeKind::Error(ErrorKind::Grpc));
+        }
+    }
+
     /// The client has left.
     fn left(&mut self) {
         if !self.counted {
@@ -396,9 +426,19 @@ pub(super) fn error_of(rules: &ErrorRules, status: StatusCode, headers: &HeaderM
         Some(ErrorKind::App)
     } else if rules.status.contains(status.as_u16()) {
         Some(ErrorKind::Status)
+    } else if let Some(grpc) = headers.get(&GRPC_STATUS).filter(|_| is_grpc(headers))
+        && rules.grpc_status & grpc_bit(Some(grpc)) != 0
+    {
+        Some(ErrorKind::Grpc)
     } else {
         None
     }
+}
+
+/// The bit of a gRPC status; none, or one that is no number, is UNKNOWN (2), as clients take it.
+fn grpc_bit(status: Option<&HeaderValue>) -> u32 {
+    let number = status.and_then(|value| value.to_str().ok()?.parse().ok()).filter(|number| *number <= 16);
+    1 << number.unwrap_or(2)
 }
 
 impl Drop for Exchange {

@@ -4,16 +4,18 @@ use std::convert::Infallible;
 use std::net::IpAddr;
 use std::rc::Rc;
 
-use http::header::{CONNECTION, EXPECT, HeaderMap, HeaderValue, SET_COOKIE, USER_AGENT};
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, EXPECT, HeaderMap, HeaderValue, SET_COOKIE, TRANSFER_ENCODING, UPGRADE, USER_AGENT,
+};
 use http::request::Parts;
-use http::{Request, Response, Version};
+use http::{Request, Response, StatusCode, Version};
 use http_body::Body;
 use hyper::body::Incoming;
 
 use super::added::{Added, forwarded_for};
 use super::answer::Answer;
 use super::attempt::{Answered, Role, Way};
-use super::body::{ResponseBody, Streaming};
+use super::body::{ResponseBody, Rules, Streaming};
 use super::connection::Client;
 use super::exchange::{About, Assignment, CLIENT_LEFT, Exchange};
 use super::force;
@@ -23,13 +25,14 @@ use super::identity::{COOKIE_NAME, Identifier, Identity};
 use super::io::Phase;
 use super::record::Record;
 use super::rescue;
+use super::tunnel::Tunnel;
 use super::upload::{Gate, Upload};
 use super::view::{ServiceView, View};
 use crate::clock;
 use crate::config::Ignore;
 use crate::decide::bucket::{Share, fingerprint};
 use crate::subject::Track;
-use crate::telemetry::Refusal;
+use crate::telemetry::{ErrorKind, Refusal};
 
 /// The reason of a request that says itself where it goes: no outcome of any track.
 const OVERRIDE: &str = "override";
@@ -55,6 +58,8 @@ pub(super) fn handle(
                     client.worker.stats.refuse(refusal);
                 }
                 client.progress.enter(Phase::Idle);
+                // Its body may still be under way.
+                client.end.unread.set(true);
                 let response = answer.respond(&parts.headers);
                 if let Some(mut record) = record {
                     let bytes = response.body().size_hint().exact().unwrap_or(0);
@@ -67,7 +72,8 @@ pub(super) fn handle(
                 response
             }
         };
-        if client.worker.drain.begun() {
+        let twice = client.progress.is_doubtful() && parts.headers.contains_key(TRANSFER_ENCODING);
+        if (client.worker.drain.begun() || twice) && parts.version != Version::HTTP_2 {
             answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         Ok(answer)
@@ -113,9 +119,21 @@ async fn forward(
     if assignment.word.is_some() && role.track == Track::Stable {
         service.budget().earn();
     }
-    let way = Way { client, service: &service, parts, target: &head.target, added: &added, upload: upload.as_ref() };
+    let way = Way {
+        client,
+        service: &service,
+        parts,
+        target: &head.target,
+        added: &added,
+        upload: upload.as_ref(),
+        upgrade: head.upgrade,
+        trailers: head.trailers,
+    };
     match rescue::first(&way, role, added.headers(headers), &mut exchange).await {
-        Ok(answered) => Ok(answer(&service, answered, exchange, minted)),
+        Ok(answered) if answered.response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+            switch(client, &service, answered, exchange)
+        }
+        Ok(answered) => Ok(answer(&service, answered, exchange, parts.version, minted)),
         Err(answer) => {
             exchange.answers(
                 role.track,
@@ -212,8 +230,8 @@ fn upload(client: &Client, view: &View, parts: &Parts, body: Incoming) -> Option
     }
     let expects = parts.headers.get(EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
     let gate = expects.then(Gate::default);
-    let limit = view.snapshot.config.limits.body_bytes;
-    Some(Rc::new(Upload::new(body, limit, gate, Rc::clone(&view.protected), client.trusted)))
+    let limits = &view.snapshot.config.limits;
+    Some(Rc::new(Upload::new(body, limits, gate, Rc::clone(&view.protected), client.trusted)))
 }
 
 /// The app's answer, made fit for the client.
@@ -221,6 +239,7 @@ fn answer(
     service: &Rc<ServiceView>,
     answered: Answered,
     mut exchange: Exchange,
+    version: Version,
     minted: Option<String>,
 ) -> Response<ResponseBody> {
     let Answered { response, lease, server, track } = answered;
@@ -231,7 +250,7 @@ fn answer(
     parts.version = Version::HTTP_11;
     parts.extensions.clear();
     let kept_for = headers::clean_answer(&mut parts.headers);
-    keep_from_shared_caches(service, &mut parts.headers, minted);
+    keep_from_shared_caches(exchange.client(), service, &mut parts.headers, minted);
     let body = if incoming.is_end_stream() {
         let at = exchange.heard_at();
         exchange.finished();
@@ -239,18 +258,53 @@ fn answer(
         ResponseBody::Own(None)
     } else {
         let silence = service.state.config.timeouts.stream;
-        ResponseBody::Streaming(Streaming::new(incoming, lease, server, kept_for, exchange, silence))
+        let rules = Rules { silence, grpc: grpc_rules(service, &parts.headers), version };
+        ResponseBody::Streaming(Streaming::new(incoming, lease, server, kept_for, exchange, rules))
     };
     Response::from_parts(parts, body)
 }
 
+/// Which gRPC statuses are errors, where the status is still to come.
+fn grpc_rules(service: &ServiceView, headers: &HeaderMap) -> Option<u32> {
+    let to_come = headers::is_grpc(headers) && !headers.contains_key(&headers::GRPC_STATUS);
+    to_come.then_some(service.state.config.errors.grpc_status)
+}
+
+/// The app speaks another protocol from now on, and so does the client.
+fn switch(
+    client: &Client,
+    service: &ServiceView,
+    answered: Answered,
+    mut exchange: Exchange,
+) -> Result<Response<ResponseBody>, Answer> {
+    let Answered { response, lease, server, track } = answered;
+    let (mut parts, _) = response.into_parts();
+    let protocol = parts.headers.get(UPGRADE).cloned();
+    let Some((stream, protocol)) = lease.into_stream().zip(protocol) else {
+        exchange.truncated();
+        return Err(Answer::Failed(ErrorKind::Protocol));
+    };
+    exchange.answers(track, parts.status.as_u16());
+    exchange.note_server(track, server.name());
+    exchange.lasts();
+    parts.extensions.clear();
+    headers::clean_answer(&mut parts.headers);
+    parts.headers.remove(CONTENT_LENGTH);
+    parts.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    parts.headers.insert(UPGRADE, protocol);
+    let silence = service.state.config.timeouts.stream;
+    *client.end.tunnel.borrow_mut() = Some(Box::new(Tunnel::new(stream, exchange, silence, server)));
+    Ok(Response::from_parts(parts, ResponseBody::Own(None)))
+}
+
 /// One user's answer, and one user's cookie, are not for others.
-fn keep_from_shared_caches(service: &ServiceView, headers: &mut HeaderMap, minted: Option<String>) {
+fn keep_from_shared_caches(client: &Client, service: &ServiceView, headers: &mut HeaderMap, minted: Option<String>) {
     let splits = service.state.canary.as_ref().is_some_and(|canary| canary.subject.word().share().splits());
     if let Some(minted) = minted
         && !headers::shared_cacheable(headers)
     {
-        let cookie = format!("{COOKIE_NAME}={minted}; Path=/; Max-Age=31536000; HttpOnly; SameSite=Lax");
+        let secure = if client.encrypted { "; Secure" } else { "" };
+        let cookie = format!("{COOKIE_NAME}={minted}; Path=/; Max-Age=31536000; HttpOnly; SameSite=Lax{secure}");
         if let Ok(value) = HeaderValue::try_from(cookie) {
             headers.append(SET_COOKIE, value);
         }

@@ -5,10 +5,10 @@
 
 use std::borrow::Cow;
 
-use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::header::{HeaderMap, HeaderName, HeaderValue, UPGRADE};
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{Method, Uri};
+use http::{Method, Uri, Version};
 
 use super::answer::Answer;
 use super::headers::{self, Protected};
@@ -28,6 +28,10 @@ pub(super) struct Head<'a> {
     pub(super) gone: Vec<HeaderName>,
     /// The client's request id, whatever it looks like.
     pub(super) request_id: Option<&'a HeaderValue>,
+    /// The protocol that the connection is to become one of.
+    pub(super) upgrade: Option<&'a HeaderValue>,
+    /// Whether the client takes trailers (RFC 9110 section 10.1.4).
+    pub(super) trailers: bool,
 }
 
 /// Looks at a head.
@@ -42,6 +46,9 @@ pub(super) fn admit<'a>(
 ) -> Result<Head<'a>, Answer> {
     if parts.method == Method::CONNECT {
         return Err(bad("CONNECT is not served here"));
+    }
+    if parts.headers.len() > limits.headers {
+        return Err(Answer::Refused(Refusal::HeadersTooMany, "the request's head has too many fields"));
     }
     let fields = Fields::survey(&parts.headers, protected, trusted)?;
     let host = fields.host.ok_or(bad("the request has no Host"))?;
@@ -58,7 +65,9 @@ pub(super) fn admit<'a>(
     {
         return Err(Answer::Refused(Refusal::BodyTooLarge, "the request's body is too large"));
     }
-    Ok(Head { authority, host, target, gone: fields.gone, request_id: fields.request_id })
+    let upgrade = fields.wanted_upgrade().filter(|_| parts.version == Version::HTTP_11);
+    let Fields { gone, request_id, trailers, .. } = fields;
+    Ok(Head { authority, host, target, gone, request_id, upgrade, trailers })
 }
 
 /// The fields that matter on the way, found in one pass.
@@ -69,9 +78,26 @@ struct Fields<'a> {
     chunked: bool,
     gone: Vec<HeaderName>,
     request_id: Option<&'a HeaderValue>,
+    upgrade: Option<&'a HeaderValue>,
+    upgrades: usize,
+    /// Connection names it (RFC 9110 section 7.8).
+    upgrade_is_named: bool,
+    trailers: bool,
 }
 
 impl<'a> Fields<'a> {
+    /// One protocol, asked for as it should be, by a request without a body. HTTP/2 is none:
+    /// that begins by ALPN or with prior knowledge (RFC 9113 section 3.1).
+    fn wanted_upgrade(&self) -> Option<&'a HeaderValue> {
+        let protocol = self.upgrade.filter(|_| self.upgrades == 1 && self.upgrade_is_named)?;
+        let token = protocol.as_bytes();
+        let one = token.iter().all(|byte| byte.is_ascii_graphic() && *byte != b',');
+        let http = token.len() >= 3 && token[..3].eq_ignore_ascii_case(b"h2c")
+            || token.len() >= 4 && token[..4].eq_ignore_ascii_case(b"http");
+        let body = self.chunked || self.length.is_some_and(|length| length > 0);
+        (!token.is_empty() && one && !http && !body).then_some(protocol)
+    }
+
     fn survey(headers: &'a HeaderMap, protected: &Protected, trusted: bool) -> Result<Self, Answer> {
         let mut fields = Self::default();
         for (name, value) in headers {
@@ -89,6 +115,17 @@ impl<'a> Fields<'a> {
                     let before = fields.gone.len();
                     headers::add_named(value, &mut fields.gone);
                     headers::check_named(&fields.gone[before..])?;
+                    fields.upgrade_is_named |= fields.gone[before..].contains(&UPGRADE);
+                    fields.gone.push(name.clone());
+                }
+                "upgrade" => {
+                    fields.upgrade = Some(value);
+                    fields.upgrades += 1;
+                    fields.gone.push(name.clone());
+                }
+                "te" => {
+                    let token = |part: &[u8]| part.trim_ascii().eq_ignore_ascii_case(b"trailers");
+                    fields.trailers |= value.as_bytes().split(|byte| *byte == b',').any(token);
                     fields.gone.push(name.clone());
                 }
                 "x-request-id" => {
@@ -155,7 +192,11 @@ fn target(parts: &Parts, authority: &str) -> Result<Uri, Answer> {
             if !named.as_str().eq_ignore_ascii_case(authority) {
                 return Err(bad("the target names another host than the Host field"));
             }
-            Ok(Uri::from(path.cloned().unwrap_or_else(|| PathAndQuery::from_static("/"))))
+            let path = path.cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+            if !path.as_str().starts_with('/') && !(path == "*" && parts.method == Method::OPTIONS) {
+                return Err(bad("the target is neither a path nor an address"));
+            }
+            Ok(Uri::from(path))
         }
         _ => Err(bad("the target is neither a path nor an address")),
     }

@@ -5,8 +5,10 @@
 
 use std::time::Duration;
 
+use http::StatusCode;
 use http::header::{
-    AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, COOKIE, EXPIRES, HOST, HeaderMap, HeaderName, HeaderValue,
+    AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, EXPIRES, HOST, HeaderMap, HeaderName,
+    HeaderValue, TRANSFER_ENCODING,
 };
 
 use super::answer::Answer;
@@ -20,6 +22,19 @@ pub(super) static X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-for
 pub(super) static X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 pub(super) static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub(super) static FEATURE_FLAGS: HeaderName = HeaderName::from_static("feature-flags");
+
+pub(super) static GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+pub(super) static GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+
+/// Whether a message is gRPC's.
+pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
+    const TYPE: &[u8] = b"application/grpc";
+    headers.get(CONTENT_TYPE).is_some_and(|value| {
+        let value = value.as_bytes();
+        // gRPC-Web says its status in the body.
+        value.starts_with(TYPE) && matches!(value.get(TYPE.len()), None | Some(b'+' | b';' | b' '))
+    })
+}
 
 /// Longest request id that is passed on.
 const REQUEST_ID_MAX: usize = 128;
@@ -119,6 +134,41 @@ pub(super) fn clean_answer(headers: &mut HeaderMap) -> Option<Duration> {
         headers.remove(name);
     }
     kept_for
+}
+
+/// Whether an answer's length can be told in one way only; where it said so twice alike, it
+/// says so once now (RFC 9110 section 8.6, RFC 9112 section 6.3).
+pub(super) fn has_one_length(response: &mut http::response::Parts) -> bool {
+    let headers = &mut response.headers;
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    let coding = codings.next();
+    let chunked_only = coding.is_none_or(|coding| {
+        codings.next().is_none() && coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked")
+    });
+    if !chunked_only || (coding.is_some() && headers.contains_key(CONTENT_LENGTH)) {
+        return false;
+    }
+    if response.status == StatusCode::NO_CONTENT {
+        headers.remove(CONTENT_LENGTH);
+        return true;
+    }
+    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
+    let Some(first) = lengths.next() else { return true };
+    let mut parts =
+        std::iter::once(first).chain(lengths).flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    let Some(length) = parts.next().and_then(number) else { return false };
+    if !parts.all(|part| number(part) == Some(length)) {
+        return false;
+    }
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+    true
+}
+
+/// `1*DIGIT`, with white space around.
+fn number(text: &[u8]) -> Option<u64> {
+    let text = text.trim_ascii();
+    let digits = !text.is_empty() && text.iter().all(u8::is_ascii_digit);
+    digits.then(|| std::str::from_utf8(text).ok()?.parse().ok()).flatten()
 }
 
 /// Names by which Serin speaks: an app cannot use them towards clients.

@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use http::header::{COOKIE, HeaderMap, HeaderValue};
 use siphasher::sip::SipHasher24;
 
-use crate::config::{self, Anonymous, Place, Source, Stick};
+use crate::config::{self, Anonymous, Belief, Place, Source, Stick};
 
 /// The name of Serin's own cookie.
 pub(crate) const COOKIE_NAME: &str = "serin_id";
@@ -112,11 +112,25 @@ impl Identifier<'_> {
 
     /// The first source that is present and not empty, and whether it is believed.
     fn first<'h>(&self, sources: &[Source], headers: &'h HeaderMap) -> (Option<Cow<'h, str>>, bool) {
-        let found = sources.iter().find_map(|source| Some((source, value(&source.place, headers)?)));
-        found.map_or((None, false), |(source, value)| {
-            let by_trusted_peer = self.trusted && matches!(source.place, Place::Header(_));
-            (Some(value), by_trusted_peer || source.trust)
-        })
+        let found = sources.iter().find_map(|source| self.read(source, headers));
+        found.map_or((None, false), |(value, believed)| (Some(value), believed))
+    }
+
+    /// What a source says, and whether it is believed; what is not signed where it should be
+    /// is not there.
+    fn read<'h>(&self, source: &Source, headers: &'h HeaderMap) -> Option<(Cow<'h, str>, bool)> {
+        let found = text(&source.place, headers)?;
+        let value = match (&source.belief, found) {
+            (Belief::TrustedPeers | Belief::Anyone, found) => found,
+            (Belief::Signed(signed), Cow::Borrowed(text)) => signed.open(text)?,
+            // Bytes that are no text were signed by nobody.
+            (Belief::Signed(_), Cow::Owned(_)) => return None,
+        };
+        let believed = match source.belief {
+            Belief::TrustedPeers => self.trusted && matches!(source.place, Place::Header(_)),
+            Belief::Anyone | Belief::Signed(_) => true,
+        };
+        (!value.is_empty() && value.len() <= ID_BYTES_MAX).then_some((value, believed))
     }
 
     fn anonymous<'h>(&self, headers: &'h HeaderMap, minted: &mut Option<String>) -> Option<Cow<'h, str>> {
@@ -150,12 +164,17 @@ impl Identifier<'_> {
 
 /// What a place says of a request, where it is present, not empty and not endless.
 fn value<'h>(place: &Place, headers: &'h HeaderMap) -> Option<Cow<'h, str>> {
+    text(place, headers).filter(|value| value.len() <= ID_BYTES_MAX)
+}
+
+/// What a place says of a request, where it is present and not empty.
+fn text<'h>(place: &Place, headers: &'h HeaderMap) -> Option<Cow<'h, str>> {
     let value = match place {
         Place::Header(name) => headers.get(name).map(HeaderValue::as_bytes)?,
         Place::Cookie(name) => cookie(headers, name)?,
     };
     let value = value.trim_ascii();
-    (!value.is_empty() && value.len() <= ID_BYTES_MAX).then(|| String::from_utf8_lossy(value))
+    (!value.is_empty()).then(|| String::from_utf8_lossy(value))
 }
 
 /// An IPv6 client has a whole /64 to choose from.

@@ -1,15 +1,17 @@
-//! The client's socket, and where its connection stands.
-//!
-//! Must be `Send`: an upgraded connection leaves its worker's task.
+//! The client's stream, and where its connection stands.
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::task::{Context, Poll};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
 
+use bytes::{Buf, Bytes};
+use memchr::memchr_iter;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+
+use super::flood::FrameMeter;
+use crate::tls::Stream;
 
 /// What a connection does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,7 +25,8 @@ pub(super) enum Phase {
     Busy,
 }
 
-/// Where a connection stands; only its own task writes, the atomics make it `Send`.
+/// Where a connection stands, or a stream of HTTP/2; only its own task writes, the atomics
+/// are for hyper, which hands what hears of interim answers to itself as `Send`.
 ///
 /// Changes are counted, not timed: whoever waits looks at the clock once for each
 /// that is still the last one, so a busy connection never does.
@@ -31,6 +34,13 @@ pub(super) enum Phase {
 pub(super) struct Progress {
     phase: AtomicU8,
     changes: AtomicU64,
+    /// Bytes wait for the client to take them.
+    stalled: AtomicBool,
+    /// The head under way may have had both lengths.
+    doubtful: AtomicBool,
+    /// Interim answers on their way to the client.
+    interim: Mutex<Vec<u8>>,
+    has_interim: AtomicBool,
 }
 
 impl Progress {
@@ -49,65 +59,174 @@ impl Progress {
 
     pub(super) fn enter(&self, phase: Phase) {
         self.phase.store(phase as u8, Ordering::Relaxed);
+        self.change();
+    }
+
+    fn change(&self) {
         self.changes.store(self.changes() + 1, Ordering::Relaxed);
+    }
+
+    /// Whether bytes wait for the client to take them.
+    pub(super) fn is_stalled(&self) -> bool {
+        self.stalled.load(Ordering::Relaxed)
+    }
+
+    /// Bytes wait for the client, or were taken.
+    pub(super) fn stall(&self, stalled: bool) {
+        if self.is_stalled() != stalled {
+            self.stalled.store(stalled, Ordering::Relaxed);
+            self.change();
+        }
+    }
+
+    /// Whether the request under way may have said two lengths, of which one was left out:
+    /// its connection is not used again (RFC 9112 section 6.1).
+    pub(super) fn is_doubtful(&self) -> bool {
+        self.doubtful.load(Ordering::Relaxed)
+    }
+
+    /// Has the client told before the answer itself.
+    pub(super) fn tell(&self, interim: &[u8]) {
+        self.interim.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(interim);
+        self.has_interim.store(true, Ordering::Relaxed);
+    }
+
+    fn take_interim(&self, out: &mut Vec<u8>) {
+        if self.has_interim.swap(false, Ordering::Relaxed) {
+            out.append(&mut self.interim.lock().unwrap_or_else(PoisonError::into_inner));
+        }
     }
 }
 
 pub(super) struct ClientIo {
-    stream: TcpStream,
+    stream: Stream,
+    /// What was read before hyper asked.
+    early: Bytes,
     progress: Arc<Progress>,
+    /// Of HTTP/2 only.
+    meter: Option<FrameMeter>,
+    /// Interim answers that have not left yet.
+    out: Vec<u8>,
 }
 
 impl ClientIo {
-    pub(super) fn new(stream: TcpStream, progress: Arc<Progress>) -> Self {
-        Self { stream, progress }
+    pub(super) fn http1(stream: Stream, early: Bytes, progress: Arc<Progress>) -> Self {
+        Self { stream, early, progress, meter: None, out: Vec::new() }
+    }
+
+    pub(super) fn http2(stream: Stream, early: Bytes, progress: Arc<Progress>, meter: FrameMeter) -> Self {
+        Self { meter: Some(meter), ..Self::http1(stream, early, progress) }
+    }
+
+    /// The stream, and what nobody has read of it.
+    pub(super) fn into_stream(self) -> (Stream, Bytes) {
+        (self.stream, self.early)
     }
 
     /// Bytes are still leaving: the wait for the next request begins after them.
-    fn wrote(&self, written: &Poll<io::Result<usize>>) {
-        if written.is_ready() && self.progress.phase() == Phase::Idle {
-            self.progress.enter(Phase::Idle);
+    fn wrote(&mut self, written: &Poll<io::Result<usize>>) {
+        self.progress.stall(written.is_pending());
+        if let Poll::Ready(Ok(bytes)) = written {
+            if self.progress.phase() == Phase::Idle {
+                self.progress.change();
+            }
+            if let Some(meter) = &mut self.meter {
+                meter.wrote(*bytes);
+            }
         }
     }
+
+    fn read(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if let Some(meter) = &mut self.meter {
+            return meter.read(bytes);
+        }
+        if self.progress.phase() == Phase::Idle {
+            self.progress.doubtful.store(has_length(bytes), Ordering::Relaxed);
+            self.progress.enter(Phase::Head);
+        } else {
+            // Part of a head that nobody has seen whole.
+            self.progress.doubtful.store(true, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    fn poll_interim(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.out.is_empty() {
+            let written = ready!(Pin::new(&mut self.stream).poll_write(cx, &self.out))?;
+            self.out.drain(..written);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// Whether a line of these begins with `content-length`: hyper leaves that field out beside
+/// `transfer-encoding`, and what it has left out nobody hears of.
+fn has_length(bytes: &[u8]) -> bool {
+    const NAME: &[u8] = b"content-length";
+    memchr_iter(b'\n', bytes).any(|end| {
+        let line = &bytes[end + 1..];
+        line.len() >= NAME.len() && line[..NAME.len()].eq_ignore_ascii_case(NAME)
+    })
 }
 
 impl AsyncRead for ClientIo {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = &mut *self;
         let before = buf.filled().len();
-        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
-        if buf.filled().len() > before && self.progress.phase() == Phase::Idle {
-            self.progress.enter(Phase::Head);
+        if this.early.is_empty() {
+            ready!(Pin::new(&mut this.stream).poll_read(cx, buf))?;
+        } else {
+            let taken = this.early.len().min(buf.remaining());
+            buf.put_slice(&this.early[..taken]);
+            this.early.advance(taken);
+            if this.early.is_empty() {
+                this.early = Bytes::new();
+            }
         }
-        read
+        if buf.filled().len() > before {
+            this.read(&buf.filled()[before..])?;
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
 impl AsyncWrite for ClientIo {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write(cx, buf);
-        self.wrote(&written);
+        let this = &mut *self;
+        if !this.out.is_empty() {
+            ready!(this.poll_interim(cx))?;
+        }
+        let written = Pin::new(&mut this.stream).poll_write(cx, buf);
+        this.wrote(&written);
         written
     }
 
+    /// hyper flushes once all of its own bytes have left: between two messages, that is,
+    /// where an interim answer may stand.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        let this = &mut *self;
+        this.progress.take_interim(&mut this.out);
+        ready!(this.poll_interim(cx))?;
+        Pin::new(&mut this.stream).poll_flush(cx)
     }
 
+    /// Of HTTP/1.1 whoever serves the connection ends it, in the way that fits its end.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        match self.meter {
+            Some(_) => Pin::new(&mut self.stream).poll_shutdown(cx),
+            None => Poll::Ready(Ok(())),
+        }
     }
+}
 
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
-        self.wrote(&written);
-        written
+    #[test]
+    fn a_length_is_seen_at_the_beginning_of_a_line() {
+        assert!(has_length(b"POST / HTTP/1.1\r\nContent-LENGTH: 5\r\n"));
+        assert!(has_length(b"POST / HTTP/1.1\r\na: b\ncontent-length:5"));
+        assert!(!has_length(b"GET /content-length HTTP/1.1\r\nx-content-length: 1\r\n\r\n"));
     }
 }

@@ -145,7 +145,7 @@ fn serve_here(stream: TcpStream, peer: SocketAddr, listener: Arc<Listener>, work
     let worker = Rc::clone(worker);
     tokio::task::spawn_local(async move {
         let _open = open;
-        serve(stream, peer.ip(), listener, worker).await;
+        serve(stream, peer, listener, worker).await;
     });
 }
 
@@ -155,5 +155,8 @@ struct Open(Rc<Worker>);
 impl Drop for Open {
     fn drop(&mut self) {
         self.0.connection_left(self.0.index);
+        if std::thread::panicking() {
+            self.0.stats.panicked();
+        }
     }
 }

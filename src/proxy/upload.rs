@@ -3,16 +3,19 @@
 use std::cell::{Cell, RefCell};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use super::headers::Protected;
+use super::timer::LazyTimer;
 use crate::clock;
+use crate::config::Limits;
 use crate::decide::time::Moment;
 
 /// Why a request's body did not arrive.
@@ -22,19 +25,39 @@ pub(super) enum UploadFailure {
     Client,
     /// It is over its limit.
     TooLarge,
+    /// Nothing of it came for too long.
+    TooSlow,
 }
 
 /// `Expect: 100-continue`: the body waits until the app wants it (RFC 9110 section 10.1.1).
 #[derive(Clone, Debug, Default)]
-pub(super) struct Gate(Arc<AtomicBool>);
+pub(super) struct Gate(Arc<GateState>);
+
+#[derive(Debug, Default)]
+struct GateState {
+    open: AtomicBool,
+    /// Who waits for it.
+    waiting: Mutex<Option<Waker>>,
+}
 
 impl Gate {
     pub(super) fn open(&self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.0.open.store(true, Ordering::Relaxed);
+        if let Some(waiting) = self.waiting().take() {
+            waiting.wake();
+        }
     }
 
     pub(super) fn is_open(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.0.open.load(Ordering::Relaxed)
+    }
+
+    fn wait(&self, cx: &Context<'_>) {
+        *self.waiting() = Some(cx.waker().clone());
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Option<Waker>> {
+        self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -46,6 +69,10 @@ pub(super) struct Upload {
     /// The body while nobody has asked for a byte of it: another attempt may have it.
     untouched: RefCell<Option<Incoming>>,
     room: Cell<u64>,
+    /// How long the client may say nothing, since when it does.
+    patience: Duration,
+    silent_since: Cell<Option<Moment>>,
+    timer: RefCell<LazyTimer>,
     gate: Option<Gate>,
     protected: Rc<Protected>,
     trusted: bool,
@@ -54,7 +81,7 @@ pub(super) struct Upload {
 impl Upload {
     pub(super) fn new(
         body: Incoming,
-        limit: Option<u64>,
+        limits: &Limits,
         gate: Option<Gate>,
         protected: Rc<Protected>,
         trusted: bool,
@@ -64,7 +91,10 @@ impl Upload {
             started: Cell::new(false),
             failure: Cell::new(None),
             untouched: RefCell::new(Some(body)),
-            room: Cell::new(limit.unwrap_or(u64::MAX)),
+            room: Cell::new(limits.body_bytes.unwrap_or(u64::MAX)),
+            patience: limits.body_idle,
+            silent_since: Cell::new(None),
+            timer: RefCell::default(),
             gate,
             protected,
             trusted,
@@ -93,6 +123,13 @@ impl Upload {
     pub(super) fn body(self: &Rc<Self>) -> Option<RequestBody> {
         let incoming = self.untouched.borrow_mut().take()?;
         Some(RequestBody::Streaming { incoming: Some(incoming), upload: Rc::clone(self) })
+    }
+
+    /// Nothing of it is here: has that lasted too long?
+    fn poll_patience(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let since = self.silent_since.get().unwrap_or_else(clock::now);
+        self.silent_since.set(Some(since));
+        self.timer.borrow_mut().poll(cx, since + self.patience)
     }
 
     fn fail(&self, failure: UploadFailure) -> BodyError {
@@ -125,12 +162,17 @@ impl Body for RequestBody {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let Self::Streaming { incoming: Some(incoming), upload } = self.get_mut() else { return Poll::Ready(None) };
-        if upload.gate.as_ref().is_some_and(|gate| !gate.is_open()) {
-            // Whoever opens it looks at the connection again.
+        if let Some(gate) = upload.gate.as_ref().filter(|gate| !gate.is_open()) {
+            gate.wait(cx);
             return Poll::Pending;
         }
         upload.started.set(true);
-        let frame = match std::task::ready!(Pin::new(&mut *incoming).poll_frame(cx)) {
+        let Poll::Ready(frame) = Pin::new(&mut *incoming).poll_frame(cx) else {
+            std::task::ready!(upload.poll_patience(cx));
+            return Poll::Ready(Some(Err(upload.fail(UploadFailure::TooSlow))));
+        };
+        upload.silent_since.set(None);
+        let frame = match frame {
             Some(Ok(frame)) => frame,
             Some(Err(_)) => return Poll::Ready(Some(Err(upload.fail(UploadFailure::Client)))),
             None => {

@@ -9,15 +9,17 @@ use std::sync::Arc;
 use super::body::RequestBody;
 use super::budget::Budget;
 use super::headers::Protected;
+use super::retired::{Deployments, Retired};
 use super::waiting::{Ticket, Waiter, Waiting};
 use crate::clock;
 use crate::decide::time::Moment;
 use crate::snapshot::{ServiceState, Snapshot};
 use crate::subject::{NOTHING_WAITS, Outcome, Recorded, Subject, Track};
 use crate::telemetry::{LocalLatency, ProcessStats};
-use crate::upstream::{Endpoint, IdleLimits, Pool, PoolState, ServerState};
+use crate::upstream::{Endpoint, IdleLimits, InUse, Pool, PoolState, ServerState};
 
 pub(super) type AppServer = Endpoint<RequestBody>;
+pub(super) type InUseServer = InUse<RequestBody>;
 
 /// Connections outlive views: an app server is known by the state that all workers share.
 #[derive(Default)]
@@ -51,6 +53,7 @@ impl View {
         worker: usize,
         before: Option<&Self>,
         servers: &mut AppServers,
+        deployments: &mut Deployments,
         stats: &Arc<ProcessStats>,
     ) -> Self {
         let known: HashMap<&str, &Rc<ServiceView>> = before
@@ -58,12 +61,15 @@ impl View {
             .flat_map(|view| view.services.iter())
             .map(|service| (service.state.config.name.as_str(), service))
             .collect();
-        let service = |state: &Arc<ServiceState>| match known.get(state.config.name.as_str()) {
+        let mut service = |state: &Arc<ServiceState>| match known.get(state.config.name.as_str()) {
             Some(known) if Arc::ptr_eq(&known.state, state) => Rc::clone(known),
-            known => Rc::new(ServiceView::new(Arc::clone(state), worker, known.copied(), servers, stats)),
+            known => {
+                let known = known.copied();
+                Rc::new(ServiceView::new(Arc::clone(state), worker, known, servers, deployments, stats))
+            }
         };
         Self {
-            services: snapshot.services.iter().map(service).collect(),
+            services: snapshot.services.iter().map(&mut service).collect(),
             protected: Rc::new(Protected::new(&snapshot.config.flags.headers.prefix)),
             snapshot,
         }
@@ -87,6 +93,8 @@ pub(super) struct ServiceView {
     latency: [RefCell<LocalLatency>; 2],
     /// Carried along for as long as the deployment runs: the ledger shows its oldest.
     waiting: Rc<RefCell<[Waiting; 2]>>,
+    /// Whether the canary has had its time; carried along like them.
+    pub(super) retired: Rc<Retired>,
 }
 
 impl ServiceView {
@@ -95,6 +103,7 @@ impl ServiceView {
         worker: usize,
         before: Option<&Rc<Self>>,
         servers: &mut AppServers,
+        deployments: &mut Deployments,
         stats: &Arc<ProcessStats>,
     ) -> Self {
         let limits = IdleLimits { count: state.config.connections.idle, span: state.config.connections.idle_for };
@@ -108,10 +117,16 @@ impl ServiceView {
             _ => false,
         };
         let carried = before.filter(same_subject);
+        let retired = match (carried, &state.canary) {
+            (Some(view), _) => Rc::clone(&view.retired),
+            (None, Some(canary)) => deployments.begin(&canary.subject),
+            (None, None) => Rc::default(),
+        };
         Self {
             pools: state.pools.iter().map(&mut pool).collect(),
             budget: carried.map_or_else(|| Budget::new(state.config.shield, clock::now()), |view| view.budget.clone()),
             waiting: carried.map(|view| Rc::clone(&view.waiting)).unwrap_or_default(),
+            retired,
             latency: Default::default(),
             worker,
             state,

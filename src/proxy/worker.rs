@@ -12,6 +12,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use super::identity::CookieKey;
 use super::listening::{Bound, Listening, Order, Orders};
 use super::record::{Lines, Record};
+use super::retired::Deployments;
 use super::view::{AppServers, View};
 use crate::access_log::AccessLogWriter;
 use crate::clock;
@@ -50,6 +51,7 @@ pub(super) struct Worker {
     snapshots: RefCell<Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>>,
     view: RefCell<Rc<View>>,
     servers: RefCell<AppServers>,
+    deployments: RefCell<Deployments>,
     ids: Cell<u64>,
     lines: Lines,
     pub(super) loads: Arc<Loads>,
@@ -62,7 +64,8 @@ impl Worker {
     pub(super) fn new(index: usize, shared: Shared, orders: Orders) -> Self {
         let Shared { snapshot, stats, key, drain, access_log, loads } = shared;
         let mut servers = AppServers::default();
-        let view = View::new(snapshot.load_full(), index, None, &mut servers, &stats);
+        let mut deployments = Deployments::default();
+        let view = View::new(snapshot.load_full(), index, None, &mut servers, &mut deployments, &stats);
         let mut seed = [0_u8; 8];
         // Ids need to differ, not to be secret: without a source the index tells workers apart.
         let _ = getrandom::fill(&mut seed);
@@ -74,6 +77,7 @@ impl Worker {
             snapshots: RefCell::new(Cache::new(snapshot)),
             view: RefCell::new(Rc::new(view)),
             servers: RefCell::new(servers),
+            deployments: RefCell::new(deployments),
             ids: Cell::new(u64::from_le_bytes(seed) ^ index as u64),
             lines: Lines::new(access_log),
             loads,
@@ -91,7 +95,9 @@ impl Worker {
             return Rc::clone(&view);
         }
         let mut servers = self.servers.borrow_mut();
-        let new = Rc::new(View::new(Arc::clone(current), self.index, Some(&view), &mut servers, &self.stats));
+        let mut deployments = self.deployments.borrow_mut();
+        let new = View::new(Arc::clone(current), self.index, Some(&view), &mut servers, &mut deployments, &self.stats);
+        let new = Rc::new(new);
         drop(view);
         *self.view.borrow_mut() = Rc::clone(&new);
         new
@@ -153,6 +159,7 @@ pub(super) async fn run(worker: Worker, listeners: Bound, mut orders: UnboundedR
         if tick == 0 {
             view.flush();
             worker.servers.borrow_mut().sweep(now);
+            worker.deployments.borrow_mut().sweep(now, view.snapshot.config.drain.timeout);
         }
     }
 }

@@ -418,6 +418,11 @@ impl Scrape {
             [(Vec::new(), process.dead_idle())],
         )?;
         families.counters(
+            "serin_panics",
+            "Faults of Serin's own that ended a connection",
+            [(Vec::new(), process.panics())],
+        )?;
+        families.counters(
             "serin_state_write_errors",
             "State writes that failed",
             [(Vec::new(), self.state_write_errors)],

@@ -7,6 +7,8 @@ pub enum ErrorKind {
     Status,
     /// The app said so in its outcome header.
     App,
+    /// A gRPC status that counts as an error.
+    Grpc,
     /// No connection.
     Connect,
     /// Closed before the head of the answer.
@@ -36,10 +38,11 @@ pub enum OutcomeKind {
 
 impl OutcomeKind {
     /// All of them, in the order of their indices.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Success,
         Self::Error(ErrorKind::Status),
         Self::Error(ErrorKind::App),
+        Self::Error(ErrorKind::Grpc),
         Self::Error(ErrorKind::Connect),
         Self::Error(ErrorKind::Reset),
         Self::Error(ErrorKind::Protocol),
@@ -64,6 +67,7 @@ impl OutcomeKind {
             Self::Success => "success",
             Self::Error(ErrorKind::Status) => "status",
             Self::Error(ErrorKind::App) => "app",
+            Self::Error(ErrorKind::Grpc) => "grpc",
             Self::Error(ErrorKind::Connect) => "connect",
             Self::Error(ErrorKind::Reset) => "reset",
             Self::Error(ErrorKind::Protocol) => "protocol",

@@ -204,12 +204,33 @@ pub enum Refusal {
     HeaderTimeout,
     /// What the parser itself refused.
     Parser,
+    /// A client that neither sent its body nor took the answer's.
+    BodyIdle,
+    /// More fields than a head may have.
+    HeadersTooMany,
+    /// Frames of HTTP/2 that nobody needs so many of.
+    Flood,
+    /// No handshake of TLS.
+    Tls,
+    /// No PROXY header where there has to be one.
+    ProxyProtocol,
 }
 
 impl Refusal {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::BadRequest, Self::NoService, Self::BodyTooLarge, Self::UriTooLong, Self::HeaderTimeout, Self::Parser];
+    pub const ALL: [Self; 11] = [
+        Self::BadRequest,
+        Self::NoService,
+        Self::BodyTooLarge,
+        Self::UriTooLong,
+        Self::HeaderTimeout,
+        Self::Parser,
+        Self::BodyIdle,
+        Self::HeadersTooMany,
+        Self::Flood,
+        Self::Tls,
+        Self::ProxyProtocol,
+    ];
 
     /// Its name in labels.
     pub const fn name(self) -> &'static str {
@@ -220,6 +241,11 @@ impl Refusal {
             Self::UriTooLong => "uriTooLong",
             Self::HeaderTimeout => "headerTimeout",
             Self::Parser => "parser",
+            Self::BodyIdle => "bodyIdle",
+            Self::HeadersTooMany => "headersTooMany",
+            Self::Flood => "flood",
+            Self::Tls => "tls",
+            Self::ProxyProtocol => "proxyProtocol",
         }
     }
 }
@@ -232,6 +258,7 @@ pub struct ProcessStats {
     accepted: AtomicU64,
     upstream_connects: AtomicU64,
     dead_idle: AtomicU64,
+    panics: AtomicU64,
     /// Configurations taken up, and refused.
     reloads: [AtomicU64; 2],
     last_reload_failed: AtomicBool,
@@ -246,6 +273,16 @@ impl ProcessStats {
     /// How often.
     pub fn refused(&self, refusal: Refusal) -> u64 {
         self.refused[refusal as usize].load(Ordering::Relaxed)
+    }
+
+    /// Serin's own code has failed, and one connection with it.
+    pub fn panicked(&self) {
+        self.panics.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often.
+    pub fn panics(&self) -> u64 {
+        self.panics.load(Ordering::Relaxed)
     }
 
     /// A client's connection was accepted.

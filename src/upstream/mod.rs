@@ -10,6 +10,7 @@
 
 mod connect;
 mod endpoint;
+mod http2;
 mod lease;
 mod pool;
 mod probe;
@@ -17,7 +18,7 @@ mod signal;
 mod state;
 mod wire;
 
-pub use connect::ConnectError;
+pub use connect::{ConnectError, Need};
 pub use endpoint::{Endpoint, IdleLimits};
 pub use lease::{Between, Lease, SendError};
 pub use pool::{Choice, InUse, NoServer, Pool};

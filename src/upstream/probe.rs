@@ -6,10 +6,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::StatusCode;
 use http::header::{HOST, HeaderValue, USER_AGENT};
+use http::uri::Scheme;
 use http_body_util::{BodyExt, Empty, Limited};
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::{TcpStream, lookup_host};
 
+use super::connect::{Need, Protocol, speak};
+use super::http2::head_for_http2;
 use super::state::ServerState;
 use crate::clock;
 use crate::config::{Endpoint, HealthCheck};
@@ -24,14 +27,29 @@ pub async fn get(endpoint: &Endpoint, path: &str, within: Duration) -> Option<(S
 }
 
 async fn fetch(endpoint: &Endpoint, path: &str) -> Option<(StatusCode, Bytes)> {
-    let stream = TcpStream::connect((endpoint.host.as_str(), endpoint.port)).await.ok()?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.ok()?;
-    let connection = Running(tokio::spawn(connection));
+    let socket = TcpStream::connect((endpoint.host.as_str(), endpoint.port)).await.ok()?;
+    let (stream, protocol) = speak(endpoint, socket, Need::Any).await.ok()?;
+    let scheme = if stream.is_encrypted() { Scheme::HTTPS } else { Scheme::HTTP };
     let address = endpoint.to_string();
-    let host = address.trim_start_matches("http://");
+    let host = address.split_once("://").map_or(address.as_str(), |(_, host)| host);
     let agent = HeaderValue::from_static("serin-health");
     let request = http::Request::get(path).header(HOST, host).header(USER_AGENT, agent);
-    let response = sender.send_request(request.body(Empty::<Bytes>::new()).ok()?).await.ok()?;
+    let mut request = request.body(Empty::<Bytes>::new()).ok()?;
+    let io = TokioIo::new(stream);
+    let (response, connection) = match protocol {
+        Protocol::Http1 => {
+            let (mut sender, connection) = hyper::client::conn::http1::handshake(io).await.ok()?;
+            let connection = Running(tokio::spawn(connection));
+            (sender.send_request(request).await.ok()?, connection)
+        }
+        Protocol::Http2 => {
+            let executor = TokioExecutor::new();
+            let (mut sender, connection) = hyper::client::conn::http2::handshake(executor, io).await.ok()?;
+            let connection = Running(tokio::spawn(connection));
+            head_for_http2(&mut request, &scheme)?;
+            (sender.send_request(request).await.ok()?, connection)
+        }
+    };
     let status = response.status();
     let body = Limited::new(response.into_body(), ANSWER_MAX).collect().await.ok()?.to_bytes();
     drop(connection);

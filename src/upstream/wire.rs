@@ -10,10 +10,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
-use http::{HeaderName, HeaderValue};
+use crate::tls::Stream;
+use http::{HeaderMap, HeaderName, HeaderValue};
 use memchr::memmem;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
 const END_OF_HEAD: &[u8] = b"\r\n\r\n";
 const END_OF_LINE: &[u8] = b"\r\n";
@@ -22,12 +22,27 @@ const KEPT: usize = 16 << 10;
 
 /// Fields for the end of a head. Their types hold that none of them ends a line.
 #[derive(Debug)]
-pub struct HeadFields<'a>(&'a mut Vec<u8>);
+pub struct HeadFields<'a>(Head<'a>);
 
-impl HeadFields<'_> {
+#[derive(Debug)]
+enum Head<'a> {
+    /// Of HTTP/1.1.
+    Bytes(&'a mut Vec<u8>),
+    /// Of HTTP/2, which compresses fields.
+    Map(&'a mut HeaderMap),
+}
+
+impl<'a> HeadFields<'a> {
+    pub(super) fn of_map(headers: &'a mut HeaderMap) -> Self {
+        Self(Head::Map(headers))
+    }
+
     /// Adds a field.
     pub fn add(&mut self, name: &HeaderName, value: &HeaderValue) {
-        self.field(name, value.as_bytes());
+        match &mut self.0 {
+            Head::Bytes(bytes) => line(bytes, name, value.as_bytes()),
+            Head::Map(headers) => drop(headers.append(name, value.clone())),
+        }
     }
 
     /// Adds a number of 128 bits as 32 hexadecimal digits.
@@ -38,16 +53,22 @@ impl HeadFields<'_> {
             pair[0] = DIGITS[usize::from(byte >> 4)];
             pair[1] = DIGITS[usize::from(byte & 15)];
         }
-        self.field(name, &text);
+        match &mut self.0 {
+            Head::Bytes(bytes) => line(bytes, name, &text),
+            Head::Map(headers) => {
+                if let Ok(value) = HeaderValue::from_bytes(&text) {
+                    headers.append(name, value);
+                }
+            }
+        }
     }
+}
 
-    fn field(&mut self, name: &HeaderName, value: &[u8]) {
-        let Self(bytes) = self;
-        bytes.extend_from_slice(name.as_str().as_bytes());
-        bytes.extend_from_slice(b": ");
-        bytes.extend_from_slice(value);
-        bytes.extend_from_slice(END_OF_LINE);
-    }
+fn line(bytes: &mut Vec<u8>, name: &HeaderName, value: &[u8]) {
+    bytes.extend_from_slice(name.as_str().as_bytes());
+    bytes.extend_from_slice(b": ");
+    bytes.extend_from_slice(value);
+    bytes.extend_from_slice(END_OF_LINE);
 }
 
 /// What a request and the bytes of its connection tell each other. Both are on one
@@ -64,7 +85,7 @@ impl Wire {
         self.heard.store(false, Ordering::Relaxed);
         let mut added = self.added.lock().unwrap_or_else(PoisonError::into_inner);
         added.clear();
-        fields(&mut HeadFields(&mut added));
+        fields(&mut HeadFields(Head::Bytes(&mut added)));
     }
 
     /// Whether the app has said anything since: a request that met a dead idle
@@ -93,7 +114,7 @@ impl Wire {
 
 /// The socket.
 pub(super) struct AppIo {
-    stream: TcpStream,
+    stream: Stream,
     wire: Arc<Wire>,
     /// What was taken over from hyper and has not left yet.
     out: Vec<u8>,
@@ -101,8 +122,13 @@ pub(super) struct AppIo {
 }
 
 impl AppIo {
-    pub(super) fn new(stream: TcpStream, wire: Arc<Wire>) -> Self {
+    pub(super) fn new(stream: Stream, wire: Arc<Wire>) -> Self {
         Self { stream, wire, out: Vec::new(), left: 0 }
+    }
+
+    /// The stream itself, once nothing of a head waits to leave.
+    pub(super) fn into_stream(self) -> Stream {
+        self.stream
     }
 
     fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -187,10 +213,10 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-            let near = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+            let near = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
             let (mut far, _) = listener.accept().await.unwrap();
             let wire = Arc::new(Wire::default());
-            let mut io = AppIo::new(near, Arc::clone(&wire));
+            let mut io = AppIo::new(Stream::Plain(near), Arc::clone(&wire));
             wire.begin(|fields| fields.add(&HeaderName::from_static("a"), &HeaderValue::from_static("1")));
             // Far more than a socket takes at once.
             let body = vec![b'x'; 32 << 20];

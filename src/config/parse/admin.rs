@@ -1,9 +1,10 @@
 //! `admin`: address, tokens; and secrets, which stand in variables.
 
-use super::{address, all};
+use super::{address, all, tls};
 use crate::config::checked::{Admin, Secret, Token};
 use crate::config::keys;
 use crate::config::node::Node;
+use crate::tls::ServerTls;
 
 /// Shorter ones are guessed.
 const SECRET_BYTES_MIN: usize = 16;
@@ -14,15 +15,16 @@ pub(super) fn admin(node: &Node<'_>) -> Option<Admin> {
     let hosts = map.read("hosts", |node| all(node.list()?.iter().map(Node::text)));
     let tokens = map.read("tokens", |node| all(node.list()?.iter().map(token)));
     let plaintext = map.read("plaintext", Node::boolean);
-    let (address, tokens, plaintext) = (address?, tokens?, plaintext?);
+    let tls = map.maybe("tls", |node| tls::server(node, ServerTls::http1));
+    let (address, tokens, plaintext, tls) = (address?, tokens?, plaintext?, tls?);
     if !address.ip().is_loopback() {
         let place = map.given("address").unwrap_or_else(|| node.clone());
         if tokens.is_empty() {
             let hint = "admin.tokens: [ { name: ci, env: SERIN_ADMIN_TOKEN, role: write } ]".to_owned();
             place.wrong("beyond loopback the admin API needs `tokens`".to_owned(), Some(hint));
         }
-        if !plaintext {
-            let hint = "`plaintext: true` says that the network between is yours".to_owned();
+        if !plaintext && tls.is_none() {
+            let hint = "`tls` encrypts them; `plaintext: true` says that the network between is yours".to_owned();
             place.wrong("beyond loopback the admin API would send tokens in plain text".to_owned(), Some(hint));
         }
     }
@@ -31,7 +33,7 @@ pub(super) fn admin(node: &Node<'_>) -> Option<Admin> {
             node.wrong(format!("{}.tokens: `{}` has the name or the text of another one", node.path, token.name), None);
         }
     }
-    Some(Admin { address, hosts: hosts?, tokens })
+    Some(Admin { address, hosts: hosts?, tokens, tls })
 }
 
 fn token(node: &Node<'_>) -> Option<Token> {

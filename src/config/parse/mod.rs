@@ -2,8 +2,10 @@
 
 mod admin;
 mod deploy;
+mod identity;
 pub(super) mod scenario;
 mod service;
+mod tls;
 mod upstream;
 mod warnings;
 
@@ -20,15 +22,17 @@ use crate::config::keys;
 use crate::config::node::{Map, Node, Problems};
 use crate::config::problem::ConfigError;
 use crate::decide::flags::FlagName;
+use crate::tls::ServerTls;
 
 static TOP: Kind = Kind::Section(&keys::TOP);
 
 pub(in crate::config) fn config(document: &Document) -> Result<Config, ConfigError> {
     let problems = Problems::default();
     let parsed = whole(&Node::root(document, &problems, &TOP), document);
+    let files = problems.files();
     let (wrong, strange) = problems.into_sorted();
     match parsed {
-        Some(config) if wrong.is_empty() => Ok(Config { warnings: strange, ..config }),
+        Some(config) if wrong.is_empty() => Ok(Config { warnings: strange, files, ..config }),
         _ => Err(ConfigError::Wrong { file: document.file.clone(), problems: wrong }),
     }
 }
@@ -47,6 +51,7 @@ fn whole(root: &Node<'_>, document: &Document) -> Option<Config> {
     let config = Config {
         file: document.file.clone(),
         warnings: Vec::new(),
+        files: Vec::new(),
         environment: environment?.or_else(|| std::env::var("SERIN_ENVIRONMENT").ok()).unwrap_or("production".into()),
         state_directory: PathBuf::from(state?),
         listeners: listeners?,
@@ -108,7 +113,12 @@ fn all<T>(values: impl Iterator<Item = Option<T>>) -> Option<Vec<T>> {
 
 fn listeners(map: &Map<'_>) -> Option<Vec<Listener>> {
     match (map.given("listen"), map.given("listeners")) {
-        (Some(listen), None) => Some(vec![Listener { address: address(&listen)?, trusted: Networks::default() }]),
+        (Some(listen), None) => Some(vec![Listener {
+            address: address(&listen)?,
+            trusted: Networks::default(),
+            tls: None,
+            proxy_protocol: false,
+        }]),
         (None, Some(list)) => {
             let entries = list.list()?;
             let listeners = all(entries.iter().map(listener))?;
@@ -140,8 +150,9 @@ fn listener(node: &Node<'_>) -> Option<Listener> {
     let trusted = map.read("trustedProxies", |node| {
         all(node.list()?.iter().map(|entry| entry.checked(entry.text()?.as_str(), str::parse::<Cidr>)))
     });
-    let address = map.read("address", address);
-    Some(Listener { address: address?, trusted: Networks(trusted?) })
+    let (address, tls) = (map.read("address", address), map.maybe("tls", |node| tls::server(node, ServerTls::new)));
+    let proxy_protocol = map.read("proxyProtocol", Node::boolean);
+    Some(Listener { address: address?, trusted: Networks(trusted?), tls: tls?, proxy_protocol: proxy_protocol? })
 }
 
 fn address(node: &Node<'_>) -> Option<SocketAddr> {
@@ -164,8 +175,8 @@ fn identity(node: &Node<'_>) -> Option<Identity> {
 
 fn source(node: &Node<'_>) -> Option<Source> {
     let map = node.map()?;
-    let (trust, place) = (map.read("trust", Node::boolean), place(node, &map));
-    Some(Source { place: place?, trust: trust? })
+    let (place, belief) = (place(node, &map), identity::belief(node, &map));
+    Some(Source { place: place?, belief: belief? })
 }
 
 fn place(node: &Node<'_>, map: &Map<'_>) -> Option<Place> {
@@ -257,6 +268,7 @@ fn limits(node: &Node<'_>) -> Option<Limits> {
     let (uri_bytes, connections) = (map.read("uriBytes", Node::size), map.read("connections", Node::number));
     let body_bytes = map.read("bodyBytes", |node| node.size().map(|bytes: u64| (bytes > 0).then_some(bytes)));
     let (header_timeout, keep_alive) = (map.read("headerTimeout", Node::span), map.read("keepAlive", Node::span));
+    let (body_idle, streams) = (map.read("bodyIdle", Node::span), map.read("streams", Node::number));
     Some(Limits {
         header_bytes: header_bytes?,
         headers: headers?,
@@ -265,6 +277,8 @@ fn limits(node: &Node<'_>) -> Option<Limits> {
         header_timeout: header_timeout?,
         keep_alive: keep_alive?,
         connections: connections?,
+        body_idle: body_idle?,
+        streams: streams?,
     })
 }
 

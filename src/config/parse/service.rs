@@ -4,11 +4,12 @@ use std::collections::HashMap;
 
 use super::admin::secret;
 use super::deploy::deploy;
-use super::{all, header_name, upstream};
+use super::{all, header_name, tls, upstream};
 use crate::config::checked::*;
 use crate::config::error_rule::StatusSet;
 use crate::config::keys;
 use crate::config::node::{Map, Node};
+use crate::tls::{ClientTls, TlsOptions};
 
 /// The name of the only service of the three-line form.
 const DEFAULT_SERVICE: &str = "default";
@@ -37,7 +38,8 @@ pub(super) fn services(map: &Map<'_>) -> Option<Vec<Service>> {
 
 fn three_line_service(map: &Map<'_>, stable: &Node<'_>) -> Option<Service> {
     let pool = |name: &str, node: &Node<'_>| -> Option<Pool> {
-        Some(Pool { name: name.to_owned(), endpoints: endpoints(node)?, version: PoolVersion::Unknown })
+        let endpoints = endpoints(node, None)?;
+        Some(Pool { name: name.to_owned(), endpoints, version: PoolVersion::Unknown })
     };
     // Both are read before the first that is wrong ends it.
     let (stable, canary) = (pool("a", stable), map.maybe("canary", |node| pool("b", node)));
@@ -183,12 +185,21 @@ fn pool(name: &str, node: &Node<'_>) -> Option<Pool> {
     if !label(name) {
         node.wrong(format!("`{name}` is no name: letters, digits, `.`, `_`, `-`, at most 64 of them"), None);
     }
-    let (endpoints, version) = (map.read("endpoints", endpoints), map.maybe("version", pool_version));
+    let version = map.maybe("version", pool_version);
+    let tls = map.maybe("tls", tls::options)?;
+    let endpoints = map.read("endpoints", |node| endpoints(node, tls.as_ref()));
+    if let (Some(endpoints), Some(given)) = (&endpoints, map.given("tls"))
+        && !endpoints.iter().any(|endpoint| matches!(endpoint.transport, Transport::Tls(_)))
+    {
+        given.wrong(format!("{} does nothing: no endpoint is https://", given.path), None);
+    }
     Some(Pool { name: name.to_owned(), endpoints: endpoints?, version: version?.unwrap_or_default() })
 }
 
-fn endpoints(node: &Node<'_>) -> Option<Vec<Endpoint>> {
-    let endpoints = all(node.one_or_list().iter().map(endpoint))?;
+/// Addresses; all that speak TLS check alike, so what they check by is read once.
+fn endpoints(node: &Node<'_>, options: Option<&TlsOptions>) -> Option<Vec<Endpoint>> {
+    let mut by = None;
+    let endpoints = all(node.one_or_list().iter().map(|node| endpoint(node, options, &mut by)))?;
     if endpoints.is_empty() {
         return node.expected("one app server at least is expected here");
     }
@@ -222,10 +233,16 @@ fn version(node: &Node<'_>) -> Option<String> {
     Some(text)
 }
 
-fn endpoint(node: &Node<'_>) -> Option<Endpoint> {
-    const ALLOWED: &str = "an app server's address is expected here, for example http://127.0.0.1:3000";
+fn endpoint(node: &Node<'_>, options: Option<&TlsOptions>, by: &mut Option<ClientTls>) -> Option<Endpoint> {
+    const ALLOWED: &str = "an app server's address is expected here, for example http://127.0.0.1:3000 \
+        (https:// for TLS, h2c:// for HTTP/2 without it)";
     let text = node.text()?;
-    let Some(rest) = text.strip_prefix("http://") else { return node.expected(ALLOWED) };
+    let Some((scheme, rest)) = text.split_once("://") else { return node.expected(ALLOWED) };
+    let usual_port = match scheme {
+        "http" | "h2c" => 80,
+        "https" => 443,
+        _ => return node.expected(ALLOWED),
+    };
     let authority: http::uri::Authority = match rest.trim_end_matches('/').parse() {
         Ok(authority) => authority,
         Err(_) => return node.expected(ALLOWED),
@@ -233,7 +250,7 @@ fn endpoint(node: &Node<'_>) -> Option<Endpoint> {
     let host = authority.host().trim_start_matches('[').trim_end_matches(']');
     // `Authority` takes a port that is no port for none.
     let port = match authority.as_str().strip_prefix(authority.host()).map(|rest| rest.strip_prefix(':')) {
-        Some(None) => 80,
+        Some(None) => usual_port,
         Some(Some(port)) => match port.parse() {
             Ok(port) if port > 0 => port,
             _ => return node.expected("an app server's port is from 1 to 65535"),
@@ -244,7 +261,15 @@ fn endpoint(node: &Node<'_>) -> Option<Endpoint> {
     if host.is_empty() {
         return node.expected(ALLOWED);
     }
-    Some(Endpoint { host: host.to_owned(), port })
+    let transport = match scheme {
+        "http" => Transport::Http1,
+        "h2c" => Transport::Http2,
+        _ => Transport::Tls(match by {
+            Some(tls) => tls.clone(),
+            None => by.insert(tls::client(node, options)?).clone(),
+        }),
+    };
+    Some(Endpoint { transport, host: host.to_owned(), port })
 }
 
 fn timeouts(node: &Node<'_>) -> Option<Timeouts> {
@@ -260,6 +285,10 @@ fn errors(node: &Node<'_>) -> Option<ErrorRules> {
         let range = |entry: &Node<'_>| entry.checked(entry.text()?.as_str(), StatusSet::parse_range);
         all(node.one_or_list().iter().map(range)).map(StatusSet::new)
     });
+    let grpc_status = map.read("grpcStatus", |node| {
+        let statuses = all(node.one_or_list().iter().map(Node::number::<u32>))?;
+        Some(statuses.into_iter().fold(0, |set, status| set | 1 << status))
+    });
     let abandon_after = map.read("abandonAfter", Node::span);
     let outcome_header = map.read("outcomeHeader", header_name);
     let ignore = map.read("ignore", |node| {
@@ -270,6 +299,7 @@ fn errors(node: &Node<'_>) -> Option<ErrorRules> {
     });
     Some(ErrorRules {
         status: status?,
+        grpc_status: grpc_status?,
         abandon_after: abandon_after?,
         outcome_header: outcome_header?,
         ignore: ignore?,

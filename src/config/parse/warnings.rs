@@ -1,6 +1,6 @@
 //! What works, but hardly as it is meant: told by `serin check` and at every start.
 
-use crate::config::checked::{Config, Place, Source};
+use crate::config::checked::{Belief, Config, Place, Source};
 use crate::config::node::Map;
 use crate::decide::flags::{Rule, RuleKind};
 
@@ -9,11 +9,13 @@ pub(super) fn of(map: &Map<'_>, config: &Config) {
         for (list, sources) in sources(config) {
             for (index, source) in sources.iter().enumerate() {
                 let place = map.node.at(&format!("identity.{list}[{index}]"));
-                if source.trust {
+                if matches!(source.belief, Belief::Anyone) {
                     let name = &source.place;
                     let hint = "right only where nobody but your own gateway can send it".to_owned();
                     place.strange(format!("`trust: true`: {name} is believed from anyone"), Some(hint));
-                } else if matches!(source.place, Place::Header(_)) && !config.trusts_somebody() {
+                } else if matches!((&source.belief, &source.place), (Belief::TrustedPeers, Place::Header(_)))
+                    && !config.trusts_somebody()
+                {
                     let message =
                         format!("{} is believed from nobody: it draws a bucket, but matches no rule", source.place);
                     place.strange(message, Some(HOW_TO_BELIEVE.to_owned()));
@@ -38,7 +40,7 @@ pub(super) fn of(map: &Map<'_>, config: &Config) {
     }
 }
 
-const HOW_TO_BELIEVE: &str = "listeners: `trustedProxies: [10.0.0.0/8]` names the peers that write it; `trust: true` on a source believes it from anyone";
+const HOW_TO_BELIEVE: &str = "listeners: `trustedProxies: [10.0.0.0/8]` names the peers that write it; `verify` or `jwt` on a source believes what is signed; `trust: true` believes anyone";
 
 fn sources(config: &Config) -> [(&'static str, &[Source]); 2] {
     [("user", &config.identity.user), ("group", &config.identity.group)]
