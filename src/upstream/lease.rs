@@ -46,8 +46,8 @@ struct Http1<B: Body + 'static> {
 struct Driven<B: Body + 'static> {
     /// Gone once it has ended or has a task of its own.
     connection: Option<Box<Connection<TokioIo<AppIo>, B>>>,
-    /// What is left of it once it has ended.
-    ended: Option<Box<Connection<TokioIo<AppIo>, B>>>,
+    /// What is left of it once it has ended: requests that it had not answered are told.
+    ended: Option<Box<(AppIo, Bytes)>>,
     signal: Arc<Signal>,
     /// The signal as the connection knows it.
     waker: Waker,
@@ -167,8 +167,8 @@ where
         self.drive();
         match self.link {
             Link::Http1(link) => {
-                let parts = link.driven.ended?.into_parts();
-                Some((parts.io.into_inner().into_stream(), parts.read_buf))
+                let (io, early) = *link.driven.ended?;
+                Some((io.into_stream(), early))
             }
             Link::Http2(_) => None,
         }
@@ -292,7 +292,8 @@ where
         if let Some(running) = &mut self.connection
             && running.poll_without_shutdown(&mut Context::from_waker(&self.waker)).is_ready()
         {
-            self.ended = self.connection.take();
+            let parts = self.connection.take().map(|ended| ended.into_parts());
+            self.ended = parts.map(|parts| Box::new((parts.io.into_inner(), parts.read_buf)));
         }
     }
 }
