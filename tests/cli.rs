@@ -25,7 +25,8 @@ fn every_example_configuration_is_fine() {
     let examples: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     let examples: Vec<_> = examples.iter().filter(|path| path.extension().is_some_and(|end| end == "yaml")).collect();
     assert!(examples.len() >= 3, "{examples:?}");
-    let secrets = ["SERIN_ADMIN_TOKEN", "SERIN_READ_TOKEN", "SERIN_RECORD_TOKEN", "SERIN_FORCE_SECRET"];
+    let secrets =
+        ["SERIN_ADMIN_TOKEN", "SERIN_READ_TOKEN", "SERIN_RECORD_TOKEN", "SERIN_FORCE_SECRET", "SERIN_UID_SECRET"];
     for example in examples {
         let mut check = std::process::Command::new(env!("CARGO_BIN_EXE_serin"));
         check.args(["check", "--config", example.to_str().unwrap()]);

@@ -2,6 +2,7 @@
 #![allow(dead_code, unreachable_pub, clippy::disallowed_methods, clippy::print_stderr)]
 
 pub mod app;
+pub mod certificates;
 pub mod http;
 pub mod keys;
 pub mod scale;
