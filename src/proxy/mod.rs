@@ -25,6 +25,7 @@ mod attempt;
 mod body;
 mod budget;
 mod connection;
+mod examine;
 mod exchange;
 mod flood;
 mod force;
@@ -48,6 +49,7 @@ mod waiting;
 mod worker;
 mod workers;
 
+pub use examine::examine;
 pub use identity::CookieKey;
 pub use sockets::{HeldSockets, Inherited, ProxyError};
 pub use worker::Shared;
