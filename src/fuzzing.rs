@@ -18,8 +18,11 @@ use crate::signed::{JwtKey, JwtRules, Signed};
 use crate::simulate::LogLine;
 use crate::store::{Folder, Writer};
 
+/// Takes any bytes.
+pub type Target = fn(&[u8]);
+
 /// All of them.
-pub const TARGETS: [(&str, fn(&[u8])); 6] = [
+pub const TARGETS: [(&str, Target); 6] = [
     ("head", head),
     ("proxy_header", proxy_header),
     ("configuration", configuration),

@@ -286,8 +286,9 @@ impl Way<'_> {
             }
             None => {}
         }
-        let harmless = failed.untouched || idempotent(&self.parts.method);
-        let idle_was_dead = lease.reused() && !failed.heard && harmless;
+        // What an app says on an idle connection is no answer to what was never sent.
+        let harmless = failed.untouched || (!failed.heard && idempotent(&self.parts.method));
+        let idle_was_dead = lease.reused() && harmless;
         // A server of HTTP/2 says so where it did nothing with a request.
         let passed_over = lease.is_http2() && failed.untouched;
         if (idle_was_dead || passed_over) && self.body_is_whole() {

@@ -75,6 +75,7 @@ pub(super) fn admit<'a>(
 struct Fields<'a> {
     host: Option<&'a HeaderValue>,
     length: Option<u64>,
+    measured: bool,
     chunked: bool,
     gone: Vec<HeaderName>,
     request_id: Option<&'a HeaderValue>,
@@ -103,6 +104,10 @@ impl<'a> Fields<'a> {
         for (name, value) in headers {
             match name.as_str() {
                 "host" if fields.host.replace(value).is_some() => return Err(bad("the request has several Hosts")),
+                // Over HTTP/1.1 the parser has made one of equal ones.
+                "content-length" if std::mem::replace(&mut fields.measured, true) => {
+                    return Err(bad("the request has several Content-Lengths"));
+                }
                 "content-length" => fields.length = value.to_str().ok().and_then(|text| text.parse().ok()),
                 "transfer-encoding" => {
                     let twice = std::mem::replace(&mut fields.chunked, true);
@@ -194,7 +199,8 @@ fn target(parts: &Parts, authority: &str) -> Result<Uri, Answer> {
                 return Err(bad("the target names another host than the Host field"));
             }
             let path = path.cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
-            if !path.as_str().starts_with('/') && !(path == "*" && parts.method == Method::OPTIONS) {
+            let fits = path.as_str().starts_with('/') || (path == "*" && parts.method == Method::OPTIONS);
+            if !fits {
                 return Err(bad("the target is neither a path nor an address"));
             }
             Ok(Uri::from(path))

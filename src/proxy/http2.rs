@@ -78,7 +78,7 @@ pub(super) async fn serve(stream: Stream, early: Bytes, client: Rc<Client>, limi
         Ok(Err(error)) => {
             let own = std::error::Error::source(&error).and_then(|source| source.downcast_ref::<h2::Error>());
             // What the client did wrong; that it has left is nobody's fault.
-            if own.is_some_and(|error| error.is_library()) {
+            if own.is_some_and(h2::Error::is_library) {
                 known.worker.stats.refuse(Refusal::Parser);
             }
             tracing::debug!(error = &error as &dyn std::error::Error, "a client's connection ended");

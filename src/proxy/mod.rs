@@ -36,6 +36,7 @@ mod http2;
 mod identity;
 mod interim;
 mod io;
+mod lines;
 mod listening;
 mod record;
 mod rescue;

@@ -337,7 +337,8 @@ fn trailers() -> Vec<Row> {
     };
     let broken = |name, section: &str| row(name, "RFC 9112 7.1.2", with(section)).broken();
     vec![
-        row("a trailer", "RFC 9110 6.5", with("x-mine: 1\r\n")).passes(&[Body("hello"), Trailer("x-mine", "1")]),
+        // Nothing is read behind trailers: where they end is what a bare LF makes doubtful.
+        row("a trailer", "RFC 9110 6.5", with("x-mine: 1\r\n")).passes_last(&[Body("hello"), Trailer("x-mine", "1")]),
         trailer("a length in a trailer", "RFC 9110 6.5.1", "content-length: 99\r\n", "content-length"),
         trailer("a Host in a trailer", "RFC 9110 6.5.1", "host: evil.test\r\n", "host"),
         trailer("a coding in a trailer", "RFC 9110 6.5.1", "transfer-encoding: chunked\r\n", "transfer-encoding"),

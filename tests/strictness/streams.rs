@@ -260,7 +260,8 @@ fn paths() -> Vec<Row> {
         path("a NUL in the path", "/a\0b"),
         path("a tab in the path", "/a\tb"),
         path("a DEL in the path", "/a\x7fb"),
-        path("a fragment", "/row#a"),
+        // The parser of URIs cuts it off before anybody sees it; the app gets the one path.
+        path("a fragment", "/row#a").once(&[]),
         path("no slash before", "row"),
         path("a query alone", "?a"),
         path("a star", "*"),
