@@ -203,7 +203,9 @@ fn target(parts: &Parts, authority: &str) -> Result<Uri, Answer> {
             if !fits {
                 return Err(bad("the target is neither a path nor an address"));
             }
-            Ok(Uri::from(path))
+            // Behind an authority the parser takes a fragment for a path that is empty.
+            let target = Uri::from(path);
+            Ok(if target.path().is_empty() { Uri::from_static("/") } else { target })
         }
         _ => Err(bad("the target is neither a path nor an address")),
     }
@@ -295,6 +297,16 @@ mod tests {
         assert_eq!(routing_path("/%61dmin//x%2"), "/admin/x%2");
         assert_eq!(host_name("Shop.Example.COM.:8080"), "shop.example.com");
         assert_eq!(host_name("[::1]:80"), "[::1]");
+    }
+
+    #[test]
+    fn a_target_is_never_empty() {
+        for target in ["http://a", "http://a/", "http://a#b", "http://a#/b?c", "http://a?b"] {
+            let mut request = http::Request::new(());
+            *request.uri_mut() = target.parse().unwrap();
+            let target = super::target(&request.into_parts().0, "a").unwrap_or_else(|_| panic!("{target}"));
+            assert!(target.to_string().starts_with('/'), "{target:?}");
+        }
     }
 
     proptest! {
