@@ -269,6 +269,10 @@ fn answer(
         ResponseBody::Own(None)
     } else {
         let silence = service.state.config.timeouts.stream;
+        if version == Version::HTTP_2 {
+            // Until hyper asks for the body the client's window has no room.
+            exchange.client().progress.stall(true);
+        }
         let rules = Rules { silence, grpc: grpc_rules(service, &parts.headers), version };
         ResponseBody::Streaming(Streaming::new(incoming, lease, server, kept_for, exchange, rules))
     };

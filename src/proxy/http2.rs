@@ -225,10 +225,7 @@ impl<F: Future<Output = ()>> Future for Timed<F> {
         if this.future.poll(cx).is_ready() {
             return Poll::Ready(());
         }
-        // Its phases other than a stalled body have deadlines elsewhere.
-        if this.progress.phase() != Phase::Busy {
-            return Poll::Pending;
-        }
+        // Its body stalls, or an answer of Serin's own is not taken: nothing else is waited for here.
         this.wait.overdue(this.progress, this.limits, cx).map(drop)
     }
 }

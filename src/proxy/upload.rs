@@ -135,7 +135,8 @@ impl Upload {
     fn poll_patience(&self, cx: &mut Context<'_>) -> Poll<()> {
         let since = self.silent_since.get().unwrap_or_else(clock::now);
         self.silent_since.set(Some(since));
-        self.timer.borrow_mut().poll(cx, since + self.patience)
+        // A connection may get a task of its own meanwhile.
+        self.timer.borrow_mut().poll_anew(cx, since + self.patience)
     }
 
     fn fail(&self, failure: UploadFailure) -> BodyError {
