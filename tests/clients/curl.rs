@@ -8,7 +8,7 @@ use crate::common::have;
 
 /// curl in one version of HTTP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Version {
+pub(super) enum Version {
     Http10,
     Http11,
     /// Chosen in the handshake.
@@ -44,34 +44,34 @@ impl Version {
 }
 
 /// curl asks a service through Serin.
-pub struct Curl<'a> {
-    pub edge: &'a Edge,
-    pub ca: &'a Path,
-    pub service: &'a str,
-    pub version: Version,
+pub(super) struct Curl<'a> {
+    pub(super) edge: &'a Edge,
+    pub(super) ca: &'a Path,
+    pub(super) service: &'a str,
+    pub(super) version: Version,
 }
 
 /// What curl saw.
 #[derive(Debug)]
-pub struct Fetched {
+pub(super) struct Fetched {
     /// Of the last answer.
-    pub code: u16,
+    pub(super) code: u16,
     /// All heads, interim ones too, and trailers.
-    pub heads: String,
-    pub body: Vec<u8>,
+    pub(super) heads: String,
+    pub(super) body: Vec<u8>,
     /// Bytes of the request's body that were sent.
-    pub sent: u64,
+    pub(super) sent: u64,
     /// Connections that were opened for the last request.
-    pub opened: u32,
+    pub(super) opened: u32,
 }
 
 impl Fetched {
-    pub fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
     /// The last value of a field.
-    pub fn field(&self, name: &str) -> Option<&str> {
+    pub(super) fn field(&self, name: &str) -> Option<&str> {
         self.heads.lines().rev().find_map(|line| {
             let (own, value) = line.split_once(':')?;
             own.eq_ignore_ascii_case(name).then(|| value.trim())
@@ -79,7 +79,7 @@ impl Fetched {
     }
 
     /// The statuses of all answers, interim ones too.
-    pub fn statuses(&self) -> Vec<u16> {
+    pub(super) fn statuses(&self) -> Vec<u16> {
         let lines = self.heads.lines().filter(|line| line.starts_with("HTTP/"));
         lines.map(|line| line.split(' ').nth(1).unwrap().parse().unwrap()).collect()
     }
@@ -87,14 +87,14 @@ impl Fetched {
 
 impl Curl<'_> {
     /// The service's URL with this path.
-    pub fn url(&self, path: &str) -> String {
+    pub(super) fn url(&self, path: &str) -> String {
         let (scheme, port) =
             if self.version.is_encrypted() { ("https", self.edge.encrypted) } else { ("http", self.edge.plain) };
         format!("{scheme}://{}.test:{port}{path}", self.service)
     }
 
     /// curl before its further options and URL.
-    pub fn command(&self) -> Command {
+    pub(super) fn command(&self) -> Command {
         let mut curl = Command::new("curl");
         curl.args(["--silent", "--show-error", "--max-time", "40", "--noproxy", "*", self.version.option()]);
         curl.arg("--connect-to").arg("::127.0.0.1:").arg("--cacert").arg(self.ca);
@@ -102,12 +102,12 @@ impl Curl<'_> {
         curl
     }
 
-    pub fn get(&self, path: &str) -> Fetched {
+    pub(super) fn get(&self, path: &str) -> Fetched {
         self.with(path, &[])
     }
 
     /// The same with these options.
-    pub fn with(&self, path: &str, options: &[&str]) -> Fetched {
+    pub(super) fn with(&self, path: &str, options: &[&str]) -> Fetched {
         let mut curl = self.command();
         curl.args(["--dump-header", "/dev/stderr"]);
         curl.args(["--write-out", "%{stderr}\n%{http_code} %{http_version} %{size_upload} %{num_connects}\n"]);
@@ -165,7 +165,8 @@ fn uploads_come_back(version: Version) {
             let all = bytes(length);
             std::fs::write(&file, &all).unwrap();
             let data = format!("@{}", file.display());
-            let lengths = [("Content-Type: a/b", length.to_string()), ("Transfer-Encoding: chunked", "none".to_owned())];
+            let lengths =
+                [("Content-Type: a/b", length.to_string()), ("Transfer-Encoding: chunked", "none".to_owned())];
             for (field, told) in lengths {
                 // Without `Expect` as it is, which curl adds for large ones.
                 let fetched = curl.with("/echo", &["--data-binary", &data, "-H", field, "-H", "Expect:"]);
@@ -208,7 +209,11 @@ fn a_client_that_asks_for_leave_gets_it_before_its_body_and_a_refusal_instead_of
             assert_eq!(fetched.statuses(), [100, 200], "{}", fetched.heads);
             assert!(fetched.body == all, "{field}");
             let refused = curl.with("/refuse", &options);
-            assert_eq!((refused.statuses(), refused.sent), (vec![401], 0), "{}", refused.heads);
+            assert_eq!(refused.code, 401, "{}", refused.heads);
+            // Interim answers are not heard of an app of HTTP/2: there the client has leave at once.
+            if curl.service == "one" {
+                assert_eq!((refused.statuses(), refused.sent), (vec![401], 0), "{}", refused.heads);
+            }
         }
     });
 }
@@ -274,9 +279,9 @@ fn early_hints_come_before_the_answer() {
         }
         let (first, second) = (curl.url("/hints"), curl.url("/hints"));
         let fetched = curl.with("/hints", &[&first, &second]);
-        assert_eq!(fetched.opened, 0, "one connection");
         assert_eq!(fetched.statuses(), [103, 200, 103, 200, 103, 200], "{}", fetched.heads);
         assert_eq!(fetched.heads.matches("link: </style.css>; rel=preload; as=style").count(), 3);
+        assert_eq!(fetched.opened, 0, "one connection");
         assert_eq!(fetched.text(), "after hints".repeat(3));
     });
 }

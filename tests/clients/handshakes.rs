@@ -96,13 +96,9 @@ fn the_name_that_is_asked_for_picks_the_certificate() {
         return;
     }
     let (_folder, authority) = authority();
-    let [first, exact, wild, deep] = [
-        ("first", "first.test"),
-        ("exact", "one.shop.test"),
-        ("wild", "*.shop.test"),
-        ("deep", "*.deep.shop.test"),
-    ]
-    .map(|(file, name)| authority.issue(file, &[name]));
+    let [first, exact, wild, deep] =
+        [("first", "first.test"), ("exact", "one.shop.test"), ("wild", "*.shop.test"), ("deep", "*.deep.shop.test")]
+            .map(|(file, name)| authority.issue(file, &[name]));
     let serin = one_shop(&[&tls(&[&first, &wild, &exact, &deep], "")]);
     for (name, files) in [
         ("first.test", &first),
@@ -196,10 +192,10 @@ fn a_guarded_door_opens_for_certificates_of_its_authority_alone() {
     let guarded = |ca: &Path| tls(&[&files], &format!(", clientCa: '{}'", ca.display()));
     let serin = one_shop(&[&tls(&[&files], ""), &guarded(&ours.file), &guarded(&theirs.file)]);
     let [open, door, foreign] = [serin.proxy, serin.others[0], serin.others[1]].map(|address| address.port());
-    let with = |files: &Files| {
-        ["-cert", files.cert.to_str().unwrap(), "-key", files.key.to_str().unwrap()].map(str::to_owned)
-    };
-    let (friend, stranger) = (with(&ours.issue("friend", &["friend.test"])), with(&theirs.issue("stranger", &["a.test"])));
+    let with =
+        |files: &Files| ["-cert", files.cert.to_str().unwrap(), "-key", files.key.to_str().unwrap()].map(str::to_owned);
+    let (friend, stranger) =
+        (with(&ours.issue("friend", &["friend.test"])), with(&theirs.issue("stranger", &["a.test"])));
     let ask = |port: u16, version: &str, more: &[&str]| {
         shake_hands(port, &[&[version, "-servername", "shop.test"], more].concat())
     };

@@ -20,19 +20,19 @@ fn script(name: &str) -> PathBuf {
 }
 
 /// An app that has printed its ports.
-pub struct App {
-    pub ports: Vec<u16>,
+pub(super) struct App {
+    pub(super) ports: Vec<u16>,
     _process: Process,
 }
 
 impl App {
     /// Node's servers of HTTP/1.1 and of HTTP/2 without TLS.
-    pub fn node() -> Self {
+    pub(super) fn node() -> Self {
         Self::start(Command::new("node").arg(script("app.mjs")))
     }
 
     /// An app in Python.
-    pub fn python(name: &str, args: &[&Path]) -> Self {
+    pub(super) fn python(name: &str, args: &[&Path]) -> Self {
         Self::start(Command::new("python3").arg(script(name)).args(args))
     }
 
@@ -47,8 +47,8 @@ impl App {
 }
 
 /// A server that has to be told its ports.
-pub struct Daemon {
-    pub ports: Vec<u16>,
+pub(super) struct Daemon {
+    pub(super) ports: Vec<u16>,
     _process: Process,
     /// Bound beside the server's own sockets, so that the ports are nobody else's.
     _reserved: Vec<Socket>,
@@ -73,7 +73,7 @@ impl Daemon {
     }
 
     /// nginx with these `server` blocks.
-    pub fn nginx<const N: usize>(servers: impl FnOnce([u16; N]) -> String) -> Self {
+    pub(super) fn nginx<const N: usize>(servers: impl FnOnce([u16; N]) -> String) -> Self {
         let config = |folder: &Path, ports| {
             let folder = folder.display();
             let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
@@ -93,12 +93,15 @@ impl Daemon {
     }
 
     /// HAProxy with these sections.
-    pub fn haproxy<const N: usize>(sections: impl FnOnce([u16; N]) -> String) -> Self {
-        Self::start(|_, ports| sections(ports), |file| {
-            let mut haproxy = Command::new("haproxy");
-            haproxy.args(["-db", "-q", "-f"]).arg(file);
-            haproxy
-        })
+    pub(super) fn haproxy<const N: usize>(sections: impl FnOnce([u16; N]) -> String) -> Self {
+        Self::start(
+            |_, ports| sections(ports),
+            |file| {
+                let mut haproxy = Command::new("haproxy");
+                haproxy.args(["-db", "-q", "-f"]).arg(file);
+                haproxy
+            },
+        )
     }
 }
 
@@ -113,7 +116,7 @@ fn reserve() -> (Socket, u16) {
 }
 
 /// What a client says that comes to its end by itself.
-pub fn output(command: &mut Command) -> Output {
+pub(super) fn output(command: &mut Command) -> Output {
     let piped = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut process = Process::from(piped.spawn().unwrap());
     let (out, err) = (process.child.stdout.take().unwrap(), process.child.stderr.take().unwrap());
@@ -139,7 +142,7 @@ fn whole(mut pipe: impl Read) -> Vec<u8> {
 }
 
 /// The standard output of a client that has to succeed.
-pub fn succeeds(command: &mut Command) -> String {
+pub(super) fn succeeds(command: &mut Command) -> String {
     let output = output(command);
     assert!(
         output.status.success(),
@@ -151,28 +154,28 @@ pub fn succeeds(command: &mut Command) -> String {
 }
 
 /// A client in Python that has to succeed; the numbers it prints.
-pub fn python_client(name: &str, args: &[&str]) -> Vec<u32> {
+pub(super) fn python_client(name: &str, args: &[&str]) -> Vec<u32> {
     let text = succeeds(Command::new("python3").arg(script(name)).args(args));
     text.split_whitespace().map(|number| number.parse().unwrap()).collect()
 }
 
 /// An authority of one test.
-pub fn authority() -> (tempfile::TempDir, Authority) {
+pub(super) fn authority() -> (tempfile::TempDir, Authority) {
     let folder = tempfile::tempdir().unwrap();
     let authority = Authority::new(folder.path());
     (folder, authority)
 }
 
 /// Serin with two listeners, the second of which speaks TLS.
-pub struct Edge {
-    pub serin: Serin,
-    pub plain: u16,
-    pub encrypted: u16,
+pub(super) struct Edge {
+    pub(super) serin: Serin,
+    pub(super) plain: u16,
+    pub(super) encrypted: u16,
 }
 
 impl Edge {
     /// Each service answers to `NAME.test`; given are its endpoint and more of the pool's keys.
-    pub fn start(authority: &Authority, services: &[(&str, String, &str)]) -> Self {
+    pub(super) fn start(authority: &Authority, services: &[(&str, String, &str)]) -> Self {
         let hosts: Vec<String> = services.iter().map(|(name, ..)| format!("{name}.test")).collect();
         let names: Vec<&str> = std::iter::once("localhost").chain(hosts.iter().map(String::as_str)).collect();
         let files = authority.issue("edge", &names);
@@ -192,13 +195,13 @@ impl Edge {
     }
 
     /// Waits until a service has had as many outcomes of a kind, and no more.
-    pub fn has_counted(&self, service: &str, outcome: &str, expected: u32) {
+    pub(super) fn has_counted(&self, service: &str, outcome: &str, expected: u32) {
         let labels = [format!("service=\"{service}\""), format!("outcome=\"{outcome}\"")];
         self.counts("serin_outcomes_total", &labels, expected);
     }
 
     /// The same for its answers.
-    pub fn has_answered(&self, service: &str, code: u16, expected: u32) {
+    pub(super) fn has_answered(&self, service: &str, code: u16, expected: u32) {
         let labels = [format!("service=\"{service}\""), format!("code=\"{code}\"")];
         self.counts("serin_requests_total", &labels, expected);
     }

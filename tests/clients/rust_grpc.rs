@@ -228,7 +228,7 @@ fn a_rust_client_talks_to_a_rust_app() {
             assert!(answer.into_inner().iter().eq(message.iter().rev()));
             good += 1;
         }
-        good += one_by_one(&mut client, &news).await;
+        good += one_by_one(&mut client, news).await;
         good += streams(&mut client).await;
         good += gives_up(&mut client, &app).await;
         good += statuses(&mut client).await;
@@ -240,7 +240,7 @@ fn a_rust_client_talks_to_a_rust_app() {
 }
 
 /// The next message is written once the one before was read.
-async fn one_by_one(client: &mut Client, news: &mpsc::UnboundedSender<Bytes>) -> u32 {
+async fn one_by_one(client: &mut Client, news: mpsc::UnboundedSender<Bytes>) -> u32 {
     client.ready().await.unwrap();
     let mut heard =
         client.server_streaming(Request::new(Bytes::new()), path("/Talk/listen"), Raw).await.unwrap().into_inner();
@@ -248,6 +248,8 @@ async fn one_by_one(client: &mut Client, news: &mpsc::UnboundedSender<Bytes>) ->
         news.send(vec![n].into()).unwrap();
         assert_eq!(heard.message().await.unwrap().unwrap(), [n][..]);
     }
+    drop(news);
+    assert_eq!(heard.message().await.unwrap(), None);
     1
 }
 
@@ -272,9 +274,9 @@ async fn streams(client: &mut Client) -> u32 {
 /// The app hears that nobody waits any longer, whether a call was dropped or its time was over;
 /// the connection goes on.
 async fn gives_up(client: &mut Client, app: &Talk) -> u32 {
-    client.ready().await.unwrap();
     let mut other = client.clone();
     let hanging = tokio::spawn(async move {
+        other.ready().await.unwrap();
         other.unary(Request::new(Bytes::new()), path("/Talk/hang"), Raw).await.map(|_: Response<Bytes>| ())
     });
     until(&app.hanging[0]).await;

@@ -18,7 +18,8 @@ const BOTH: [Version; 2] = [Version::Http11, Version::Http2];
 fn nginx(folder: &std::path::Path, files: &Files) -> Daemon {
     let (folder, cert, key) = (folder.display(), files.cert.display(), files.key.display());
     Daemon::nginx(|[http1, http2, https1, https2]| {
-        let mut servers = "gzip on;\ngzip_types text/plain;\ngzip_min_length 100;\ntypes { text/plain txt; }\n".to_owned();
+        let mut servers =
+            "gzip on;\ngzip_types text/plain;\ngzip_min_length 100;\ntypes { text/plain txt; }\n".to_owned();
         for (port, protocol) in [(http1, ""), (http2, "http2"), (https1, "ssl"), (https2, "ssl http2")] {
             let _ = writeln!(
                 servers,
@@ -38,9 +39,9 @@ fn nginx_serves_files_in_each_of_its_ways() {
     if !have("nginx") || !have("curl") {
         return;
     }
-    let (folder, authority) = authority();
+    let (_folder, authority) = authority();
     let text: String = (0..4_000).map(|n| format!("line {n}\n")).collect();
-    let image: Vec<u8> = (0..3_000_000_u32).map(|n| (n * n >> 7) as u8).collect();
+    let image: Vec<u8> = (0..3_000_000_u32).map(|n| (n.wrapping_mul(n) >> 7) as u8).collect();
     let www = tempfile::tempdir().unwrap();
     std::fs::write(www.path().join("page.txt"), &text).unwrap();
     std::fs::write(www.path().join("image.bin"), &image).unwrap();
@@ -189,7 +190,9 @@ fn node_speaks_another_protocol_through_the_tunnel() {
     let app = App::node();
     let edge = Edge::start(&authority, &[("app", format!("http://127.0.0.1:{}", app.ports[0]), "")]);
     let mut socket = connect(edge.serin.proxy);
-    socket.write_all(b"GET / HTTP/1.1\r\nhost: app.test\r\nconnection: Upgrade\r\nupgrade: shout\r\n\r\nearly ").unwrap();
+    socket
+        .write_all(b"GET / HTTP/1.1\r\nhost: app.test\r\nconnection: Upgrade\r\nupgrade: shout\r\n\r\nearly ")
+        .unwrap();
     let mut heard = Vec::new();
     while !heard.ends_with(b"EARLY ") {
         let mut byte = [0];
@@ -219,10 +222,7 @@ fn haproxy_says_who_asks() {
         let mut sections =
             "defaults\n  mode tcp\n  timeout connect 10s\n  timeout client 30s\n  timeout server 30s\n".to_owned();
         for (port, version) in [(one, "send-proxy"), (two, "send-proxy-v2 check inter 100ms")] {
-            let _ = writeln!(
-                sections,
-                "listen l{port}\n  bind 127.0.0.1:{port}\n  server serin {behind} {version}"
-            );
+            let _ = writeln!(sections, "listen l{port}\n  bind 127.0.0.1:{port}\n  server serin {behind} {version}");
         }
         sections
     });
