@@ -115,11 +115,13 @@ pub(super) struct ClientIo {
     meter: Option<FrameMeter>,
     /// Interim answers that have not left yet.
     out: Vec<u8>,
+    /// All bytes of the last message have left: what hyper writes next begins another one.
+    between: bool,
 }
 
 impl ClientIo {
     pub(super) fn http1(stream: Stream, early: Bytes, progress: Arc<Progress>) -> Self {
-        Self { stream, early, progress, lines: Lines::default(), meter: None, out: Vec::new() }
+        Self { stream, early, progress, lines: Lines::default(), meter: None, out: Vec::new(), between: true }
     }
 
     pub(super) fn http2(stream: Stream, early: Bytes, progress: Arc<Progress>, meter: FrameMeter) -> Self {
@@ -198,9 +200,14 @@ impl AsyncRead for ClientIo {
 impl AsyncWrite for ClientIo {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = &mut *self;
+        // An interim answer that came together with the answer itself has to leave first.
+        if this.between {
+            this.progress.take_interim(&mut this.out);
+        }
         if !this.out.is_empty() {
             ready!(this.poll_interim(cx))?;
         }
+        this.between = false;
         let written = Pin::new(&mut this.stream).poll_write(cx, buf);
         this.wrote(&written);
         written
@@ -212,6 +219,7 @@ impl AsyncWrite for ClientIo {
         let this = &mut *self;
         this.progress.take_interim(&mut this.out);
         ready!(this.poll_interim(cx))?;
+        this.between = true;
         Pin::new(&mut this.stream).poll_flush(cx)
     }
 

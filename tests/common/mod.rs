@@ -37,6 +37,8 @@ pub fn eventually<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T 
 pub struct Serin {
     process: Process,
     pub proxy: SocketAddr,
+    /// Its listeners after the first.
+    pub others: Vec<SocketAddr>,
     pub admin: SocketAddr,
     pub health: Option<SocketAddr>,
     pub folder: tempfile::TempDir,
@@ -100,6 +102,13 @@ impl Serin {
         )
     }
 
+    /// The same with several listeners, each with these more of its keys.
+    pub fn start_listening(config: &str, listeners: &[&str]) -> Self {
+        let all: Vec<String> = listeners.iter().map(|more| format!("{{ address: '127.0.0.1:0'{more} }}")).collect();
+        let admin = "admin: { address: '127.0.0.1:0' }";
+        Self::start_text(&format!("listeners: [ {} ]\n{admin}\n{config}", all.join(", ")), &[])
+    }
+
     /// The same with an `admin` of its own.
     pub fn start_bare(config: &str, variables: &[(&str, &str)]) -> Self {
         Self::start_text(&format!("listeners: [ {{ address: '127.0.0.1:0' }} ]\n{config}"), variables)
@@ -112,8 +121,8 @@ impl Serin {
     fn start_in(folder: tempfile::TempDir, config: &str, variables: &[(&str, &str)], stdout: Stdio) -> Self {
         let file = folder.path().join("serin.yaml");
         std::fs::write(&file, whole(&folder, config)).unwrap();
-        let Started { process, proxy, admin, health, log } = spawn(&file, variables, stdout);
-        Self { process, proxy, admin, health, folder, log }
+        let Started { process, proxy, others, admin, health, log } = spawn(&file, variables, stdout);
+        Self { process, proxy, others, admin, health, folder, log }
     }
 
     /// The same on state files that are there already.
@@ -150,9 +159,10 @@ impl Serin {
 
     /// Starts it on the state that an earlier one left.
     pub fn start_again(&mut self) {
-        let Started { process, proxy, admin, health, log } =
+        let Started { process, proxy, others, admin, health, log } =
             spawn(&self.folder.path().join("serin.yaml"), &[], Stdio::null());
-        (self.process, self.proxy, self.admin, self.health, self.log) = (process, proxy, admin, health, log);
+        (self.process, self.proxy, self.others) = (process, proxy, others);
+        (self.admin, self.health, self.log) = (admin, health, log);
     }
 
     /// Another configuration for `start`'s: written beside and put in place, as editors do.
@@ -286,6 +296,7 @@ impl Metrics {
 struct Started {
     process: Process,
     proxy: SocketAddr,
+    others: Vec<SocketAddr>,
     admin: SocketAddr,
     health: Option<SocketAddr>,
     log: Arc<Mutex<Vec<String>>>,
@@ -319,9 +330,16 @@ fn spawn(config: &Path, variables: &[(&str, &str)], stdout: Stdio) -> Started {
     });
     let has_health = std::fs::read_to_string(config).unwrap().lines().any(|line| line.starts_with("health:"));
     let (_, proxy) = told.recv_timeout(PATIENCE).expect("Serin says where it listens");
-    let (_, admin) = told.recv_timeout(PATIENCE).expect("Serin says where its admin API is");
+    let mut others = Vec::new();
+    let admin = loop {
+        let (text, address) = told.recv_timeout(PATIENCE).expect("Serin says where its admin API is");
+        if text.contains("admin API") {
+            break address;
+        }
+        others.push(address);
+    };
     let health = has_health.then(|| told.recv_timeout(PATIENCE).expect("Serin says where its health listener is").1);
-    Started { process, proxy, admin, health, log }
+    Started { process, proxy, others, admin, health, log }
 }
 
 /// The command line alone.
