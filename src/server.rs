@@ -136,6 +136,7 @@ impl Server {
             drain: Arc::clone(&drain),
             access_log: access_log.clone(),
             loads: Arc::clone(&loads),
+            descriptors: descriptors_left(),
         };
         let proxy = Proxy::bind(&config, workers, shared, &mut listeners)?;
         let addresses = proxy.addresses().to_vec();
@@ -390,6 +391,14 @@ impl ControlPlane {
         let control = told.recv().map_err(|error| StartError::Thread(std::io::Error::other(error)))?;
         Ok(Running { control, gates, stop, thread })
     }
+}
+
+/// How many descriptors this process may have beside those it has and a few for files.
+fn descriptors_left() -> Option<u64> {
+    const FOR_FILES: u64 = 16;
+    let allowed = rustix::process::getrlimit(rustix::process::Resource::Nofile).current?;
+    let open = std::fs::read_dir("/proc/self/fd").ok()?.count() as u64;
+    Some(allowed.saturating_sub(open + FOR_FILES))
 }
 
 /// A socket for an address: the one that was handed over for it, or a new one.

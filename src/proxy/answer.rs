@@ -31,6 +31,7 @@ impl Answer {
             Self::Refused(Refusal::BodyTooLarge, _) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Refused(Refusal::UriTooLong, _) => StatusCode::URI_TOO_LONG,
             Self::Refused(Refusal::HeaderTimeout | Refusal::BodyIdle, _) => StatusCode::REQUEST_TIMEOUT,
+            Self::Refused(Refusal::Descriptors, _) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Refused(Refusal::HeadersTooMany, _) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::Refused(_, _) | Self::ClientBody => StatusCode::BAD_REQUEST,
             Self::Failed(ErrorKind::Timeout) => StatusCode::GATEWAY_TIMEOUT,
@@ -71,6 +72,7 @@ impl Answer {
             // UNIMPLEMENTED, RESOURCE_EXHAUSTED, INVALID_ARGUMENT, DEADLINE_EXCEEDED, UNAVAILABLE.
             Self::Refused(Refusal::NoService, _) => "12",
             Self::Refused(Refusal::BodyTooLarge, _) => "8",
+            Self::Refused(Refusal::Descriptors, _) => "14",
             Self::Refused(_, _) | Self::ClientBody => "3",
             Self::Failed(ErrorKind::Timeout) => "4",
             Self::Failed(_) => "14",

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use ppp::v2::Command;
 use ppp::{HeaderResult, PartialResult, v1, v2};
-use tokio::io::{AsyncReadExt, Interest};
+use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
 use crate::config::{Limits, Listener};
@@ -46,7 +46,7 @@ pub(super) enum Ended {
     Refused(Refusal, io::Error),
 }
 
-/// Brings a connection to its first request.
+/// Brings a connection that has said something to its first request.
 pub(super) async fn arrive(
     mut socket: TcpStream,
     peer: IpAddr,
@@ -60,24 +60,18 @@ pub(super) async fn arrive(
     }
     let peer = peer.to_canonical();
     if let Some(tls) = &listener.tls {
-        if !first_byte(&socket, limits.keep_alive).await {
-            return Err(Ended::Left);
-        }
         let shaken = patient(limits.header_timeout, tls.accept(socket)).await;
         let stream = Stream::Tls(Box::new(shaken.map_err(|error| Ended::Refused(Refusal::Tls, error))?.into()));
         let http2 = stream.is_http2();
         return Ok(Arrived { stream, early: Bytes::new(), peer, http2 });
     }
-    // An idle connection holds no buffer.
-    if !first_byte(&socket, limits.keep_alive).await {
-        return Err(Ended::Left);
-    }
     let (early, http2) = patient(limits.header_timeout, preface(&mut socket)).await.map_err(|_| Ended::Left)?;
     Ok(Arrived { stream: Stream::Plain(socket), early, peer, http2 })
 }
 
-async fn first_byte(socket: &TcpStream, within: Duration) -> bool {
-    matches!(tokio::time::timeout(within, socket.ready(Interest::READABLE)).await, Ok(Ok(_)))
+/// Waits for a byte without a buffer for it; false where none comes.
+pub(super) async fn first_byte(socket: &TcpStream, within: Duration) -> bool {
+    matches!(tokio::time::timeout(within, socket.peek(&mut [0])).await, Ok(Ok(1)))
 }
 
 async fn patient<T>(within: Duration, step: impl Future<Output = io::Result<T>>) -> io::Result<T> {

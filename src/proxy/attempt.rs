@@ -178,6 +178,9 @@ impl Way<'_> {
         server.connect(within, self.need(server)).await.map_err(|error| {
             tracing::debug!(server = server.name(), error = &error as &dyn std::error::Error, "no connection");
             match error {
+                ConnectError::Failed(source) if is_our_want(&source) => {
+                    Answer::Refused(Refusal::Descriptors, "Serin has no descriptors left")
+                }
                 ConnectError::Failed(_) | ConnectError::Timeout => Answer::Failed(ErrorKind::Connect),
             }
         })
@@ -276,7 +279,14 @@ impl Way<'_> {
                 })
             }
             Some(_) if !std::mem::replace(was_open, true) => Poll::Ready(Between::LookAgain),
-            _ => Poll::Pending,
+            _ => match self.upload.and_then(|upload| upload.not_taken_since()) {
+                // An app that does not even take the body will not answer.
+                Some(since) => {
+                    let deadline = since + self.service.state.config.timeouts.response;
+                    timer.poll(cx, deadline).map(|()| Between::End(ErrorKind::Timeout))
+                }
+                None => Poll::Pending,
+            },
         }
     }
 
@@ -312,6 +322,12 @@ impl Way<'_> {
 
 /// The head of an answer with its connection; `None`: the idle connection was dead.
 type Sent = Option<(Response<Incoming>, Lease<RequestBody>)>;
+
+/// Whether it is Serin that cannot connect, to whomever.
+fn is_our_want(error: &std::io::Error) -> bool {
+    let codes = [rustix::io::Errno::MFILE, rustix::io::Errno::NFILE].map(rustix::io::Errno::raw_os_error);
+    error.raw_os_error().is_some_and(|code| codes.contains(&code))
+}
 
 /// Whether an app says that it speaks the protocol that was asked for (RFC 9110 section 7.8).
 fn switches_to(response: &Response<Incoming>, protocol: &HeaderValue) -> bool {

@@ -77,6 +77,8 @@ impl Streaming {
         let Rules { silence, grpc, version } = rules;
         let silence = silence.map(|span| (span, clock::now()));
         let lease = Some(lease);
+        // Its end may be the connection's: until it is whole only a reset tells it from a part.
+        exchange.client().end.reset.set(version == Version::HTTP_10);
         Self { incoming, lease, server, kept_for, exchange, silence, version, broken: false, waited: false, grpc }
     }
 
@@ -182,6 +184,7 @@ impl Streaming {
             self.exchange.grpc_ended(errors, None);
         }
         self.exchange.finished();
+        self.exchange.client().end.reset.set(false);
         if let Some(lease) = self.lease.take() {
             self.server.give_back(lease, self.kept_for, at);
         }
@@ -190,8 +193,6 @@ impl Streaming {
     fn break_off(&mut self) {
         self.lease = None;
         self.exchange.truncated();
-        // Its body may end with the connection.
-        self.exchange.client().end.reset.set(self.version == Version::HTTP_10);
     }
 }
 

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{HeaderValue, StatusCode};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -17,7 +18,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::arrival::{self, Arrived, Ended, arrive};
+use super::arrival::{self, Arrived, Ended, arrive, first_byte};
 use super::handler::handle;
 use super::http2;
 use super::io::{ClientIo, Phase, Progress};
@@ -34,6 +35,8 @@ use crate::tls::Stream;
 const HEADER_TIMEOUT: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nserin-error: headerTimeout\r\n\
     content-type: text/plain; charset=utf-8\r\ncontent-length: 55\r\nconnection: close\r\n\r\n\
     408 Request Timeout: the request's head took too long.\n";
+/// A connection that has been idle for so long gives its buffers back until it speaks again.
+const PARK_AFTER: Duration = Duration::from_secs(1);
 /// A peer that does not read is not waited for.
 const FAREWELL: Duration = Duration::from_secs(1);
 /// What a client may still send that nobody reads: closing before would reset the
@@ -63,7 +66,7 @@ pub(super) struct Client {
 pub(super) struct Ending {
     /// Another protocol is spoken from now on.
     pub(super) tunnel: RefCell<Option<Box<Tunnel>>>,
-    /// The answer broke off, and only a reset can say so.
+    /// The answer is not whole yet, and only a reset can say so.
     pub(super) reset: Cell<bool>,
     /// There is more of a request that nobody will read.
     pub(super) unread: Cell<bool>,
@@ -101,11 +104,16 @@ impl Client {
     }
 }
 
-/// Serves a connection to its end.
+/// Serves a connection to its end. While nothing is said on it, it holds next to nothing: no
+/// buffers before its first byte, and of HTTP/1.1 none while it is idle.
 pub(super) async fn serve(socket: TcpStream, peer: SocketAddr, listener: Arc<Listener>, worker: Rc<Worker>) {
     let limits = worker.view().snapshot.config.limits;
     let peer = arrival::address(peer);
-    let Arrived { stream, early, peer, http2 } = match arrive(socket, peer, &listener, &limits).await {
+    if !first_byte(&socket, limits.keep_alive).await {
+        return;
+    }
+    let Arrived { mut stream, mut early, peer, http2 } = match Box::pin(arrive(socket, peer, &listener, &limits)).await
+    {
         Ok(arrived) => arrived,
         Err(Ended::Left) => return,
         Err(Ended::Refused(refusal, error)) => {
@@ -119,26 +127,55 @@ pub(super) async fn serve(socket: TcpStream, peer: SocketAddr, listener: Arc<Lis
     if http2 {
         return Box::pin(http2::serve(stream, early, client, limits)).await;
     }
-    let progress = Arc::clone(&client.progress);
-    let io = TokioIo::new(ClientIo::http1(stream, early, Arc::clone(&progress)));
-    let known = Rc::clone(&client);
-    let service = service_fn(move |request| handle(Rc::clone(&client), request));
-    let mut connection = builder(&limits).serve_connection(io, service);
-    let mut wait = Wait::default();
-    let last = Rc::clone(&known.end.last);
-    let late = poll_fn(|cx| {
+    loop {
+        match Box::pin(session(stream, early, &client, &limits)).await {
+            Session::Parked(parked) => {
+                (stream, early) = (parked, Bytes::new());
+                if !first_byte(stream.socket(), limits.keep_alive.saturating_sub(PARK_AFTER)).await {
+                    return Box::pin(leave(stream, &client, None)).await;
+                }
+            }
+            Session::Tunnel(tunnel, stream, early) => return Box::pin(tunnel.run(stream, early)).await,
+            Session::Over(stream, late) => return Box::pin(leave(stream, &client, late)).await,
+        }
+    }
+}
+
+/// How requests of HTTP/1.1 come to an end.
+enum Session {
+    /// There may be more, but not soon.
+    Parked(Stream),
+    /// Another protocol is spoken; what has come of it already.
+    Tunnel(Box<Tunnel>, Stream, Bytes),
+    /// There are no more; the phase in which the client took too long, where it did.
+    Over(Stream, Option<Phase>),
+}
+
+/// Serves requests of HTTP/1.1 one after another.
+async fn session(stream: Stream, early: Bytes, client: &Rc<Client>, limits: &Limits) -> Session {
+    let progress = &client.progress;
+    let io = TokioIo::new(ClientIo::http1(stream, early, Arc::clone(progress)));
+    let known = Rc::clone(client);
+    let service = service_fn(move |request| handle(Rc::clone(&known), request));
+    let mut connection = builder(limits).serve_connection(io, service);
+    let (mut wait, mut park) = (Wait::default(), Wait::default());
+    let parked = Limits { keep_alive: PARK_AFTER, ..*limits };
+    let end = poll_fn(|cx| {
         let polled = Pin::new(&mut connection).poll(cx);
-        if last.take() {
+        if client.end.last.take() {
             Pin::new(&mut connection).graceful_shutdown();
         }
         match polled {
             Poll::Ready(result) => {
                 if let Err(error) = result {
-                    note(&known, &error);
+                    note(client, &error);
                 }
-                Poll::Ready(None)
+                Poll::Ready(End::Over)
             }
-            Poll::Pending => wait.overdue(&progress, &limits, cx).map(Some),
+            Poll::Pending if progress.is_at_rest() && limits.keep_alive > PARK_AFTER => {
+                park.overdue(progress, &parked, cx).map(|_| End::Parked)
+            }
+            Poll::Pending => wait.overdue(progress, limits, cx).map(End::Late),
         }
     })
     .await;
@@ -146,10 +183,18 @@ pub(super) async fn serve(socket: TcpStream, peer: SocketAddr, listener: Arc<Lis
     // The service holds an exchange that is under way: it ends with the connection.
     drop(parts.service);
     let (stream, _) = parts.io.into_inner().into_stream();
-    if let Some(tunnel) = known.end.tunnel.take() {
-        return tunnel.run(stream, parts.read_buf).await;
+    match (client.end.tunnel.take(), end) {
+        (Some(tunnel), _) => Session::Tunnel(tunnel, stream, parts.read_buf),
+        (None, End::Parked) => Session::Parked(stream),
+        (None, End::Over) => Session::Over(stream, None),
+        (None, End::Late(phase)) => Session::Over(stream, Some(phase)),
     }
-    leave(stream, &known, late).await;
+}
+
+enum End {
+    Over,
+    Parked,
+    Late(Phase),
 }
 
 /// Ends a connection of HTTP/1.1.
@@ -167,12 +212,9 @@ async fn leave(mut stream: Stream, client: &Client, late: Option<Phase>) {
         Some(Phase::Busy) => {
             client.worker.stats.refuse(Refusal::BodyIdle);
             tracing::debug!(client = %client.peer, "a client does not take its answer");
+            reset_where_needed(&stream, client);
         }
-        _ if client.end.reset.get() => {
-            // Where the end of the connection is the end of the answer, an orderly one would
-            // make a whole of a part (RFC 9112 section 8).
-            let _ = stream.socket().set_zero_linger();
-        }
+        _ if client.end.reset.get() => reset_where_needed(&stream, client),
         _ => {
             let farewell = async {
                 let _ = stream.shutdown().await;
@@ -182,6 +224,14 @@ async fn leave(mut stream: Stream, client: &Client, late: Option<Phase>) {
             };
             let _ = tokio::time::timeout(FAREWELL, farewell).await;
         }
+    }
+}
+
+/// Where the end of the connection is the end of the answer, an orderly one would make a
+/// whole of a part (RFC 9112 section 8).
+fn reset_where_needed(stream: &Stream, client: &Client) {
+    if client.end.reset.get() {
+        let _ = stream.socket().set_zero_linger();
     }
 }
 

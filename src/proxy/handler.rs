@@ -254,6 +254,10 @@ fn answer(
     minted: Option<String>,
 ) -> Response<ResponseBody> {
     let Answered { response, lease, server, track } = answered;
+    if exchange.asked_at().is_none() {
+        // The app has answered before it had the whole body: nobody may read the rest.
+        exchange.client().end.unread.set(true);
+    }
     let (mut parts, incoming) = response.into_parts();
     exchange.answers(track, parts.status.as_u16());
     exchange.note_server(track, server.name());

@@ -6,7 +6,7 @@ use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -28,7 +28,8 @@ use crate::tls::Stream;
 
 /// Of one request's body on its way.
 const WINDOW: u32 = 64 << 10;
-const CONNECTION_WINDOW: u32 = 1 << 20;
+/// h2 ends connections whose small frames, unread, take half of it.
+const CONNECTION_WINDOW: u32 = 4 << 20;
 /// Of one answer's body on its way: who reads slowly holds no more.
 const SEND_BUFFER: usize = 32 << 10;
 /// Streams that the client has reset before anybody has looked at them, and those that its
@@ -201,7 +202,7 @@ where
     fn execute(&self, future: F) {
         let progress = self.next.borrow_mut().take().unwrap_or_default();
         let open = self.enter();
-        tokio::task::spawn_local(Timed { future, progress, wait: Wait::default(), limits: self.limits, _open: open });
+        tokio::task::spawn_local(Timed { future, progress, wait: Wait::default(), limits: self.limits, open });
     }
 }
 
@@ -213,7 +214,7 @@ pin_project! {
         progress: Arc<Progress>,
         wait: Wait,
         limits: Limits,
-        _open: Open,
+        open: Open,
     }
 }
 
@@ -226,7 +227,9 @@ impl<F: Future<Output = ()>> Future for Timed<F> {
             return Poll::Ready(());
         }
         // Its body stalls, or an answer of Serin's own is not taken: nothing else is waited for here.
-        this.wait.overdue(this.progress, this.limits, cx).map(drop)
+        ready!(this.wait.overdue(this.progress, this.limits, cx));
+        this.open.stats.refuse(Refusal::BodyIdle);
+        Poll::Ready(())
     }
 }
 

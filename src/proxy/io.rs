@@ -13,6 +13,9 @@ use super::flood::FrameMeter;
 use super::lines::{Lines, Strange};
 use crate::tls::Stream;
 
+/// Interim answers that may wait for a client to take them.
+const INTERIM_BYTES: usize = 64 << 10;
+
 /// What a connection does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -41,6 +44,8 @@ pub(super) struct Progress {
     /// Interim answers on their way to the client.
     interim: Mutex<Vec<u8>>,
     has_interim: AtomicBool,
+    /// All that was written has left, too.
+    flushed: AtomicBool,
 }
 
 impl Progress {
@@ -71,6 +76,11 @@ impl Progress {
         self.stalled.load(Ordering::Relaxed)
     }
 
+    /// Whether nothing is under way at all.
+    pub(super) fn is_at_rest(&self) -> bool {
+        self.phase() == Phase::Idle && self.flushed.load(Ordering::Relaxed)
+    }
+
     /// Bytes wait for the client, or were taken.
     pub(super) fn stall(&self, stalled: bool) {
         if self.is_stalled() != stalled {
@@ -93,8 +103,12 @@ impl Progress {
 
     /// Has the client told before the answer itself.
     pub(super) fn tell(&self, interim: &[u8]) {
-        self.interim.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(interim);
-        self.has_interim.store(true, Ordering::Relaxed);
+        let mut waiting = self.interim.lock().unwrap_or_else(PoisonError::into_inner);
+        // Who says no end of them to a client that does not read is not heard any more.
+        if waiting.len() + interim.len() <= INTERIM_BYTES {
+            waiting.extend_from_slice(interim);
+            self.has_interim.store(true, Ordering::Relaxed);
+        }
     }
 
     fn take_interim(&self, out: &mut Vec<u8>) {
@@ -201,13 +215,14 @@ impl AsyncWrite for ClientIo {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = &mut *self;
         // An interim answer that came together with the answer itself has to leave first.
-        if this.between {
+        if this.between && this.out.is_empty() {
             this.progress.take_interim(&mut this.out);
         }
         if !this.out.is_empty() {
             ready!(this.poll_interim(cx))?;
         }
         this.between = false;
+        this.progress.flushed.store(false, Ordering::Relaxed);
         let written = Pin::new(&mut this.stream).poll_write(cx, buf);
         this.wrote(&written);
         written
@@ -217,10 +232,14 @@ impl AsyncWrite for ClientIo {
     /// where an interim answer may stand.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        this.progress.take_interim(&mut this.out);
+        if this.out.is_empty() {
+            this.progress.take_interim(&mut this.out);
+        }
         ready!(this.poll_interim(cx))?;
         this.between = true;
-        Pin::new(&mut this.stream).poll_flush(cx)
+        ready!(Pin::new(&mut this.stream).poll_flush(cx))?;
+        this.progress.flushed.store(true, Ordering::Relaxed);
+        Poll::Ready(Ok(()))
     }
 
     /// Of HTTP/1.1 whoever serves the connection ends it, in the way that fits its end.

@@ -103,16 +103,23 @@ async fn accept(socket: TcpListener, ear: Rc<Ear>, worker: Rc<Worker>) {
 }
 
 async fn accept_all(socket: &TcpListener, ear: &Ear, worker: &Rc<Worker>) {
+    let mut failing = false;
     loop {
         // Over the limit, accepting pauses: the kernel's queue holds what comes.
-        while worker.stats.open() >= worker.view().snapshot.config.limits.connections as u64 {
+        while worker.stats.open() >= worker.connections_max() {
             tokio::time::sleep(PAUSE).await;
         }
         match socket.accept().await {
-            Ok((stream, peer)) => open(stream, peer, ear, worker),
+            Ok((stream, peer)) => {
+                failing = false;
+                open(stream, peer, ear, worker);
+            }
             Err(error) => {
+                // Said once, until it goes well again.
+                if !std::mem::replace(&mut failing, true) {
+                    tracing::warn!(%error, address = %ear.listener.borrow().address, "cannot accept");
+                }
                 // Descriptors may be used up: without a pause this would spin.
-                tracing::warn!(%error, address = %ear.listener.borrow().address, "cannot accept");
                 tokio::time::sleep(PAUSE).await;
             }
         }
@@ -187,6 +194,7 @@ mod tests {
             drain: Arc::default(),
             access_log: crate::access_log::AccessLogWriter::start().unwrap(),
             loads: Arc::new(crate::telemetry::Loads::new(1)),
+            descriptors: None,
         }
     }
 

@@ -73,6 +73,8 @@ pub(super) struct Upload {
     /// How long the client may say nothing, since when it does.
     patience: Duration,
     silent_since: Cell<Option<Moment>>,
+    /// When the app last took a part of it.
+    taken_at: Cell<Moment>,
     timer: RefCell<LazyTimer>,
     gate: Option<Gate>,
     protected: Rc<Protected>,
@@ -99,6 +101,7 @@ impl Upload {
             room: Cell::new(limits.body_bytes.unwrap_or(u64::MAX)),
             patience: limits.body_idle,
             silent_since: Cell::new(None),
+            taken_at: Cell::new(clock::now()),
             timer: RefCell::default(),
             gate,
             protected,
@@ -118,6 +121,12 @@ impl Upload {
 
     pub(super) fn gate(&self) -> Option<&Gate> {
         self.gate.as_ref()
+    }
+
+    /// Since when the app has taken nothing of what is there for it.
+    pub(super) fn not_taken_since(&self) -> Option<Moment> {
+        let waits_for_client = self.silent_since.get().is_some() || self.gate().is_some_and(|gate| !gate.is_open());
+        (self.ended.get().is_none() && !waits_for_client).then(|| self.taken_at.get())
     }
 
     /// Whether another attempt could have the whole body.
@@ -179,6 +188,7 @@ impl Body for RequestBody {
             return Poll::Ready(Some(Err(upload.fail(UploadFailure::TooSlow))));
         };
         upload.silent_since.set(None);
+        upload.taken_at.set(clock::now());
         let frame = match frame {
             Some(Ok(frame)) => frame,
             Some(Err(_)) => return Poll::Ready(Some(Err(upload.fail(UploadFailure::Client)))),

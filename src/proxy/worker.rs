@@ -40,6 +40,8 @@ pub struct Shared {
     pub access_log: AccessLogWriter,
     /// How many connections each worker has.
     pub loads: Arc<Loads>,
+    /// How many descriptors there are for connections, where that is known.
+    pub descriptors: Option<u64>,
 }
 
 /// What a worker has of its own.
@@ -55,6 +57,7 @@ pub(super) struct Worker {
     ids: Cell<u64>,
     lines: Lines,
     pub(super) loads: Arc<Loads>,
+    descriptors: Option<u64>,
     pub(super) orders: Orders,
     /// Connections are cut: their requests end by nobody's fault.
     pub(super) cutting: Cell<bool>,
@@ -62,7 +65,7 @@ pub(super) struct Worker {
 
 impl Worker {
     pub(super) fn new(index: usize, shared: Shared, orders: Orders) -> Self {
-        let Shared { snapshot, stats, key, drain, access_log, loads } = shared;
+        let Shared { snapshot, stats, key, drain, access_log, loads, descriptors } = shared;
         let mut servers = AppServers::default();
         let mut deployments = Deployments::default();
         let view = View::new(snapshot.load_full(), index, None, &mut servers, &mut deployments, &stats);
@@ -81,6 +84,7 @@ impl Worker {
             ids: Cell::new(u64::from_le_bytes(seed) ^ index as u64),
             lines: Lines::new(access_log),
             loads,
+            descriptors,
             orders,
             cutting: Cell::new(false),
         }
@@ -101,6 +105,12 @@ impl Worker {
         drop(view);
         *self.view.borrow_mut() = Rc::clone(&new);
         new
+    }
+
+    /// Client connections that may be open at once: each may need one to an app server, too.
+    pub(super) fn connections_max(&self) -> u64 {
+        let configured = self.view().snapshot.config.limits.connections as u64;
+        self.descriptors.map_or(configured, |descriptors| configured.min((descriptors / 2).max(1)))
     }
 
     /// A connection that was counted for a worker is gone.

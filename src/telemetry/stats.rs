@@ -214,11 +214,13 @@ pub enum Refusal {
     Tls,
     /// No PROXY header where there has to be one.
     ProxyProtocol,
+    /// Serin had no descriptor for a connection to an app server.
+    Descriptors,
 }
 
 impl Refusal {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::BadRequest,
         Self::NoService,
         Self::BodyTooLarge,
@@ -230,6 +232,7 @@ impl Refusal {
         Self::Flood,
         Self::Tls,
         Self::ProxyProtocol,
+        Self::Descriptors,
     ];
 
     /// Its name in labels.
@@ -246,6 +249,7 @@ impl Refusal {
             Self::Flood => "flood",
             Self::Tls => "tls",
             Self::ProxyProtocol => "proxyProtocol",
+            Self::Descriptors => "descriptors",
         }
     }
 }

@@ -27,8 +27,10 @@ const STREAMS: usize = 100;
 /// Of an answer's head.
 const HEADER_BYTES: u32 = 256 << 10;
 /// Of one stream's body on its way: who reads slowly holds no more.
-const WINDOW: u32 = 256 << 10;
-const CONNECTION_WINDOW: u32 = 2 << 20;
+const WINDOW: u32 = 64 << 10;
+/// Of all of them: slow readers leave room for the others. h2 ends connections whose small
+/// frames, unread, take half of it.
+const CONNECTION_WINDOW: u32 = 16 << 20;
 const SEND_BUFFER: usize = 64 << 10;
 /// A connection with requests under way that does not answer a PING is dead.
 const PING_EVERY: Duration = Duration::from_secs(10);

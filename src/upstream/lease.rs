@@ -51,6 +51,18 @@ struct Driven<B: Body + 'static> {
     signal: Arc<Signal>,
     /// The signal as the connection knows it.
     waker: Waker,
+    /// Its task, where it has one of its own.
+    task: Option<Task>,
+}
+
+/// Ends with whoever holds it: an app that has answered and does not take the rest of a
+/// request holds nobody up.
+struct Task(tokio::task::AbortHandle);
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// Why there is no answer.
@@ -73,7 +85,7 @@ where
     pub(super) fn http1(sender: SendRequest<B>, connection: Connection<TokioIo<AppIo>, B>, wire: Arc<Wire>) -> Self {
         let signal = Arc::new(Signal::default());
         let waker = Waker::from(Arc::clone(&signal));
-        let driven = Driven { connection: Some(Box::new(connection)), ended: None, signal, waker };
+        let driven = Driven { connection: Some(Box::new(connection)), ended: None, signal, waker, task: None };
         Self { link: Link::Http1(Http1 { sender, driven, wire }), reused: false, kept_for: None }
     }
 
@@ -149,10 +161,11 @@ where
         if let Link::Http1(link) = &mut self.link
             && let Some(connection) = link.driven.connection.take()
         {
-            tokio::task::spawn_local(async move {
+            let task = tokio::task::spawn_local(async move {
                 // Its error reaches the request through the body.
                 let _ = connection.await;
             });
+            link.driven.task = Some(Task(task.abort_handle()));
         }
     }
 
