@@ -34,6 +34,8 @@ pub mod control;
 pub mod decide;
 mod demo;
 pub mod drain;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod handover;
 pub mod log;
 pub mod overrides;

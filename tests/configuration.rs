@@ -72,6 +72,43 @@ fn broken() -> Vec<(String, [&'static str; 3])> {
             three("identity: { user: [ { header: x-id, cookie: id } ] }"),
             ["3:21", "identity.user[0] is a mapping", "one of `header: name` and `cookie: name`"],
         ),
+        (
+            three("identity: { user: [ { header: x-id, trust: true, verify: { env: PATH } } ] }"),
+            ["3:21", "identity.user[0] is a mapping", "one of `trust: true`, `verify` and `jwt`"],
+        ),
+        (
+            three("identity: { user: [ { header: x-id, jwt: { jwks: Cargo.toml } } ] }"),
+            ["3:37", "Cargo.toml has no key set", "a JSON Web Key Set"],
+        ),
+        (
+            three("identity: { user: [ { header: x-id, jwt: { key: Cargo.toml } } ] }"),
+            ["3:37", "Cargo.toml has no public key", "`BEGIN PUBLIC KEY`"],
+        ),
+        (
+            "listeners: [ { address: '127.0.0.1:1', tls: { certificates: [ { cert: none.pem, key: none.key } ] } } ]\nstable: http://a".into(),
+            ["1:40", "none.pem cannot be read", "the folder that Serin is started in"],
+        ),
+        (
+            "listeners: [ { address: '127.0.0.1:1', tls: { certificates: [ { cert: Cargo.toml, key: Cargo.toml } ] } } ]\nstable: http://a".into(),
+            ["1:40", "Cargo.toml has no certificate", "in PEM form"],
+        ),
+        (
+            "listeners: [ { address: '127.0.0.1:1', tls: { certificates: [ { cert: config/certs/ca.pem, key: config/certs/shop.key } ] } } ]\nstable: http://a".into(),
+            ["1:40", "config/certs/shop.key is not the key of config/certs/ca.pem", "is not the key"],
+        ),
+        (
+            "listeners: [ { address: '127.0.0.1:1', tls: { certificates: [] } } ]\nstable: http://a".into(),
+            ["1:47", "certificates is a list", "one certificate at least"],
+        ),
+        (shop("    errors: { grpcStatus: [17] }"), ["6:28", "grpcStatus[0] is 17", "from 0 to 16"]),
+        (
+            "listen: 127.0.0.1:0\nservices: { shop: { pools: { a: { endpoints: 'http://a', tls: { ca: /dev/null } } }, stable: a } }".into(),
+            ["2:58", "tls does nothing", "no endpoint is https://"],
+        ),
+        (
+            "listen: 127.0.0.1:0\nservices: { shop: { pools: { a: { endpoints: 'https://a', tls: { ca: /dev/null } } }, stable: a } }".into(),
+            ["2:35", "/dev/null has no certificate", "in PEM form"],
+        ),
         (three("identity: { user: [ { header: 'x id' } ] }"), ["3:23", "\"x id\"", "a header name is expected"]),
         (three("identity: { anonymous: cookies }"), ["3:13", "\"cookies\"", "did you mean `cookie`?"]),
         (three("flags: { headers: { prefix: x } }"), ["3:21", "flags.headers.prefix is \"x\"", "ends with `-`"]),

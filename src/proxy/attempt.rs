@@ -26,6 +26,8 @@ use crate::upstream::{Between, Choice, ConnectError, HeadFields, InUse, Lease, N
 
 /// A client that never hears "100 Continue" sends its body after a while; so do we.
 const CONTINUE_PATIENCE: Duration = Duration::from_secs(1);
+/// How often a request goes out again that servers of HTTP/2 did not look at.
+const PASSED_OVER: usize = 5;
 
 const UPGRADE_TOKEN: HeaderValue = HeaderValue::from_static("upgrade");
 const TRAILERS: HeaderValue = HeaderValue::from_static("trailers");
@@ -144,16 +146,20 @@ impl Way<'_> {
         role: Role,
         exchange: &mut Exchange,
     ) -> Result<Answered, (Answer, InUse<RequestBody>)> {
-        let sent = match self.connect(&server, exchange).await {
-            Ok(lease) => self.send(lease, role, self.headers(), exchange).await,
-            Err(answer) => Err(answer),
-        };
-        match sent {
-            Ok(Some((response, lease))) => Ok(Answered { response, lease, server, track: role.track }),
-            // A new connection is no idle one.
-            Ok(None) => Err((Answer::Failed(ErrorKind::Reset), server)),
-            Err(answer) => Err((answer, server)),
+        // A new connection is no idle one, but one of HTTP/2 is others' too: it may end before
+        // the app has looked at this request.
+        for _ in 0..PASSED_OVER {
+            let sent = match self.connect(&server, exchange).await {
+                Ok(lease) => self.send(lease, role, self.headers(), exchange).await,
+                Err(answer) => Err(answer),
+            };
+            match sent {
+                Ok(Some((response, lease))) => return Ok(Answered { response, lease, server, track: role.track }),
+                Ok(None) => {}
+                Err(answer) => return Err((answer, server)),
+            }
         }
+        Err((Answer::Failed(ErrorKind::Reset), server))
     }
 
     /// The client's fields for one more attempt.
@@ -286,8 +292,9 @@ impl Way<'_> {
             }
             None => {}
         }
-        let harmless = failed.untouched || idempotent(&self.parts.method);
-        let idle_was_dead = lease.reused() && !failed.heard && harmless;
+        // What an app says on an idle connection is no answer to what was never sent.
+        let harmless = failed.untouched || (!failed.heard && idempotent(&self.parts.method));
+        let idle_was_dead = lease.reused() && harmless;
         // A server of HTTP/2 says so where it did nothing with a request.
         let passed_over = lease.is_http2() && failed.untouched;
         if (idle_was_dead || passed_over) && self.body_is_whole() {

@@ -54,6 +54,7 @@ pub(super) struct Streaming {
 }
 
 /// What an answer's body is held to.
+#[derive(Clone, Copy)]
 pub(super) struct Rules {
     /// How long silence may last.
     pub(super) silence: Option<Duration>,

@@ -67,6 +67,8 @@ pub(super) struct Ending {
     pub(super) reset: Cell<bool>,
     /// There is more of a request that nobody will read.
     pub(super) unread: Cell<bool>,
+    /// No request is read after this one.
+    pub(super) last: Rc<Cell<bool>>,
 }
 
 impl Client {
@@ -123,14 +125,21 @@ pub(super) async fn serve(socket: TcpStream, peer: SocketAddr, listener: Arc<Lis
     let service = service_fn(move |request| handle(Rc::clone(&client), request));
     let mut connection = builder(&limits).serve_connection(io, service);
     let mut wait = Wait::default();
-    let late = poll_fn(|cx| match Pin::new(&mut connection).poll(cx) {
-        Poll::Ready(result) => {
-            if let Err(error) = result {
-                note(&known, &error);
-            }
-            Poll::Ready(None)
+    let last = Rc::clone(&known.end.last);
+    let late = poll_fn(|cx| {
+        let polled = Pin::new(&mut connection).poll(cx);
+        if last.take() {
+            Pin::new(&mut connection).graceful_shutdown();
         }
-        Poll::Pending => wait.overdue(&progress, &limits, cx).map(Some),
+        match polled {
+            Poll::Ready(result) => {
+                if let Err(error) = result {
+                    note(&known, &error);
+                }
+                Poll::Ready(None)
+            }
+            Poll::Pending => wait.overdue(&progress, &limits, cx).map(Some),
+        }
     })
     .await;
     let parts = connection.into_parts();

@@ -45,21 +45,27 @@ pub(super) fn handle(
     request: Request<Incoming>,
 ) -> impl Future<Output = Result<Response<ResponseBody>, Infallible>> {
     client.progress.enter(Phase::Busy);
+    let strange = client.progress.strange();
     let (mut parts, body) = request.into_parts();
     // The app gets the client's own fields; a copy stays for another attempt.
     let copy = parts.headers.clone();
     let mut own = Some((std::mem::replace(&mut parts.headers, copy), body));
     async move {
         let mut record = None;
-        let mut answer = match forward(&client, &parts, &mut own, &mut record).await {
+        // The parser has cut it off.
+        let fragment = strange.fragment && parts.version != Version::HTTP_2;
+        let forwarded = forward(&client, &parts, fragment, &mut own, &mut record).await;
+        let mut closes = client.worker.drain.begun();
+        let mut answer = match forwarded {
             Ok(response) => response,
             Err(answer) => {
                 if let Answer::Refused(refusal, _) = answer {
                     client.worker.stats.refuse(refusal);
                 }
                 client.progress.enter(Phase::Idle);
-                // Its body may still be under way.
+                // Its body may still be under way, or be what nobody can tell the end of.
                 client.end.unread.set(true);
+                closes |= matches!(answer, Answer::Refused(Refusal::BadRequest, _));
                 let response = answer.respond(&parts.headers);
                 if let Some(mut record) = record {
                     let bytes = response.body().size_hint().exact().unwrap_or(0);
@@ -72,8 +78,9 @@ pub(super) fn handle(
                 response
             }
         };
-        let twice = client.progress.is_doubtful() && parts.headers.contains_key(TRANSFER_ENCODING);
-        if (client.worker.drain.begun() || twice) && parts.version != Version::HTTP_2 {
+        // What was read in one way might have been meant in another.
+        closes |= strange.bare_lf || strange.both_lengths && parts.headers.contains_key(TRANSFER_ENCODING);
+        if closes && parts.version != Version::HTTP_2 {
             answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         Ok(answer)
@@ -86,11 +93,15 @@ type Own = Option<(HeaderMap, Incoming)>;
 async fn forward(
     client: &Rc<Client>,
     parts: &Parts,
+    fragment: bool,
     own: &mut Own,
     record: &mut Option<Box<Record>>,
 ) -> Result<Response<ResponseBody>, Answer> {
     let view = client.worker.view();
     *record = Record::begin(client, &view, parts);
+    if fragment {
+        return Err(Answer::Refused(Refusal::BadRequest, "the request's target has a fragment"));
+    }
     let head = head::admit(parts, &view.snapshot.config.limits, &view.protected, client.trusted)?;
     let service = route(&view, &head)?;
     let (identity, minted) = identify(client, &view, &service, parts);
@@ -231,7 +242,7 @@ fn upload(client: &Client, view: &View, parts: &Parts, body: Incoming) -> Option
     let expects = parts.headers.get(EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
     let gate = expects.then(Gate::default);
     let limits = &view.snapshot.config.limits;
-    Some(Rc::new(Upload::new(body, limits, gate, Rc::clone(&view.protected), client.trusted)))
+    Some(Rc::new(Upload::new(body, limits, gate, Rc::clone(&view.protected), client)))
 }
 
 /// The app's answer, made fit for the client.
@@ -258,6 +269,10 @@ fn answer(
         ResponseBody::Own(None)
     } else {
         let silence = service.state.config.timeouts.stream;
+        if version == Version::HTTP_2 {
+            // Until hyper asks for the body the client's window has no room.
+            exchange.client().progress.stall(true);
+        }
         let rules = Rules { silence, grpc: grpc_rules(service, &parts.headers), version };
         ResponseBody::Streaming(Streaming::new(incoming, lease, server, kept_for, exchange, rules))
     };

@@ -75,6 +75,7 @@ pub(super) fn admit<'a>(
 struct Fields<'a> {
     host: Option<&'a HeaderValue>,
     length: Option<u64>,
+    measured: bool,
     chunked: bool,
     gone: Vec<HeaderName>,
     request_id: Option<&'a HeaderValue>,
@@ -103,6 +104,10 @@ impl<'a> Fields<'a> {
         for (name, value) in headers {
             match name.as_str() {
                 "host" if fields.host.replace(value).is_some() => return Err(bad("the request has several Hosts")),
+                // Over HTTP/1.1 the parser has made one of equal ones.
+                "content-length" if std::mem::replace(&mut fields.measured, true) => {
+                    return Err(bad("the request has several Content-Lengths"));
+                }
                 "content-length" => fields.length = value.to_str().ok().and_then(|text| text.parse().ok()),
                 "transfer-encoding" => {
                     let twice = std::mem::replace(&mut fields.chunked, true);
@@ -145,10 +150,11 @@ const fn bad(detail: &'static str) -> Answer {
     Answer::Refused(Refusal::BadRequest, detail)
 }
 
-/// Bytes of a registered name (RFC 3986 section 3.2.2).
+/// Bytes of a host's name. RFC 3986 section 3.2.2 has more, which no host uses: a comma that
+/// makes two of one, a percent sign that says it in another way.
 const REG_NAME: [bool; 256] = {
     let mut table = [false; 256];
-    let others = b"-._~!$&'()*+,;=%";
+    let others = b"-._~";
     let mut byte = 0;
     while byte < 256 {
         table[byte] = (byte as u8).is_ascii_alphanumeric();
@@ -179,7 +185,7 @@ fn is_authority(text: &str) -> bool {
     };
     let port = rest.strip_prefix(':').unwrap_or(rest);
     let port_is_number = port.len() <= 5 && port.bytes().all(|b| b.is_ascii_digit());
-    !name.is_empty() && port_is_number && (rest.is_empty() || rest.starts_with(':'))
+    !name.trim_matches('.').is_empty() && port_is_number && (rest.is_empty() || rest.starts_with(':'))
 }
 
 /// Origin form for the app; an absolute form has to name the Host it came with.
@@ -193,10 +199,13 @@ fn target(parts: &Parts, authority: &str) -> Result<Uri, Answer> {
                 return Err(bad("the target names another host than the Host field"));
             }
             let path = path.cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
-            if !path.as_str().starts_with('/') && !(path == "*" && parts.method == Method::OPTIONS) {
+            let fits = path.as_str().starts_with('/') || (path == "*" && parts.method == Method::OPTIONS);
+            if !fits {
                 return Err(bad("the target is neither a path nor an address"));
             }
-            Ok(Uri::from(path))
+            // Behind an authority the parser takes a fragment for a path that is empty.
+            let target = Uri::from(path);
+            Ok(if target.path().is_empty() { Uri::from_static("/") } else { target })
         }
         _ => Err(bad("the target is neither a path nor an address")),
     }
@@ -265,7 +274,10 @@ mod tests {
         for fine in ["a", "a.b:80", "127.0.0.1", "[::1]:8080", "[::1]", "a:", "xn--bcher-kva.example"] {
             assert!(is_authority(fine), "{fine:?}");
         }
-        for wrong in ["", ":80", "a b", "a/b", "u@a", "a:x", "a:123456", "[::1", "[::1]x", "[x]", "a\\b", "a:80:80"] {
+        for wrong in [
+            "", ".", ":80", "a,b", "%61", "a b", "a/b", "u@a", "a:x", "a:123456", "[::1", "[::1]x", "[x]", "a\\b",
+            "a:80:80",
+        ] {
             assert!(!is_authority(wrong), "{wrong:?}");
         }
     }
@@ -285,6 +297,16 @@ mod tests {
         assert_eq!(routing_path("/%61dmin//x%2"), "/admin/x%2");
         assert_eq!(host_name("Shop.Example.COM.:8080"), "shop.example.com");
         assert_eq!(host_name("[::1]:80"), "[::1]");
+    }
+
+    #[test]
+    fn a_target_is_never_empty() {
+        for target in ["http://a", "http://a/", "http://a#b", "http://a#/b?c", "http://a?b"] {
+            let mut request = http::Request::new(());
+            *request.uri_mut() = target.parse().unwrap();
+            let target = super::target(&request.into_parts().0, "a").unwrap_or_else(|_| panic!("{target}"));
+            assert!(target.to_string().starts_with('/'), "{target:?}");
+        }
     }
 
     proptest! {

@@ -82,7 +82,10 @@ impl Protected {
 
 /// Fields of one connection only (RFC 9110 section 7.6.1).
 pub(super) fn hop_by_hop(name: &str) -> bool {
-    matches!(name, "connection" | "keep-alive" | "proxy-connection" | "transfer-encoding" | "te" | "upgrade")
+    matches!(
+        name,
+        "connection" | "keep-alive" | "proxy-connection" | "transfer-encoding" | "te" | "upgrade" | "http2-settings"
+    )
 }
 
 /// Adds the fields that a Connection field names.

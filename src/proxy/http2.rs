@@ -23,7 +23,7 @@ use super::flood::FrameMeter;
 use super::handler::handle;
 use super::io::{ClientIo, Phase, Progress};
 use crate::config::Limits;
-use crate::telemetry::Refusal;
+use crate::telemetry::{ProcessStats, Refusal};
 use crate::tls::Stream;
 
 /// Of one request's body on its way.
@@ -44,7 +44,13 @@ pub(super) async fn serve(stream: Stream, early: Bytes, client: Rc<Client>, limi
     let progress = Arc::clone(&client.progress);
     let meter = FrameMeter::new(Arc::clone(&client.worker.stats));
     let io = TokioIo::new(ClientIo::http2(stream, early, Arc::clone(&progress), meter));
-    let streams = Streams { limits, open: Rc::default(), next: Rc::default(), connection: Arc::clone(&progress) };
+    let streams = Streams {
+        limits,
+        open: Rc::default(),
+        next: Rc::default(),
+        connection: Arc::clone(&progress),
+        stats: Arc::clone(&client.worker.stats),
+    };
     let (known, executor) = (Rc::clone(&client), streams.clone());
     let service = service_fn(move |mut request: http::Request<hyper::body::Incoming>| {
         let stream = Rc::new(client.stream());
@@ -72,7 +78,7 @@ pub(super) async fn serve(stream: Stream, early: Bytes, client: Rc<Client>, limi
         Ok(Err(error)) => {
             let own = std::error::Error::source(&error).and_then(|source| source.downcast_ref::<h2::Error>());
             // What the client did wrong; that it has left is nobody's fault.
-            if own.is_some_and(|error| error.is_library()) {
+            if own.is_some_and(h2::Error::is_library) {
                 known.worker.stats.refuse(Refusal::Parser);
             }
             tracing::debug!(error = &error as &dyn std::error::Error, "a client's connection ended");
@@ -154,6 +160,7 @@ struct Streams {
     /// hyper asks the service first, and then has what comes of that executed.
     next: Rc<RefCell<Option<Arc<Progress>>>>,
     connection: Arc<Progress>,
+    stats: Arc<ProcessStats>,
 }
 
 impl Streams {
@@ -164,7 +171,7 @@ impl Streams {
     fn enter(&self) -> Open {
         self.open.set(self.open.get() + 1);
         self.connection.enter(Phase::Busy);
-        Open { open: Rc::clone(&self.open), connection: Arc::clone(&self.connection) }
+        Open { open: Rc::clone(&self.open), connection: Arc::clone(&self.connection), stats: Arc::clone(&self.stats) }
     }
 }
 
@@ -172,10 +179,14 @@ impl Streams {
 struct Open {
     open: Rc<Cell<usize>>,
     connection: Arc<Progress>,
+    stats: Arc<ProcessStats>,
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.stats.panicked();
+        }
         self.open.set(self.open.get() - 1);
         if self.open.get() == 0 {
             self.connection.enter(Phase::Idle);
@@ -214,10 +225,7 @@ impl<F: Future<Output = ()>> Future for Timed<F> {
         if this.future.poll(cx).is_ready() {
             return Poll::Ready(());
         }
-        // Its phases other than a stalled body have deadlines elsewhere.
-        if this.progress.phase() != Phase::Busy {
-            return Poll::Pending;
-        }
+        // Its body stalls, or an answer of Serin's own is not taken: nothing else is waited for here.
         this.wait.overdue(this.progress, this.limits, cx).map(drop)
     }
 }

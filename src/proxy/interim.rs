@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, Request, StatusCode, Version};
 
 use super::body::RequestBody;
@@ -30,6 +31,8 @@ pub(super) fn pass(request: &mut Request<RequestBody>, client: &Client, version:
 fn head(status: StatusCode, headers: &HeaderMap) -> Vec<u8> {
     let mut headers = headers.clone();
     clean_answer(&mut headers);
+    // It has no body (RFC 9110 section 8.6).
+    headers.remove(CONTENT_LENGTH);
     let mut head = format!("HTTP/1.1 {status}\r\n").into_bytes();
     for (name, value) in &headers {
         for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {

@@ -7,10 +7,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
-use memchr::memchr_iter;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::flood::FrameMeter;
+use super::lines::{Lines, Strange};
 use crate::tls::Stream;
 
 /// What a connection does.
@@ -36,8 +36,8 @@ pub(super) struct Progress {
     changes: AtomicU64,
     /// Bytes wait for the client to take them.
     stalled: AtomicBool,
-    /// The head under way may have had both lengths.
-    doubtful: AtomicBool,
+    /// What is strange about the head under way: a bit each.
+    strange: AtomicU8,
     /// Interim answers on their way to the client.
     interim: Mutex<Vec<u8>>,
     has_interim: AtomicBool,
@@ -79,10 +79,16 @@ impl Progress {
         }
     }
 
-    /// Whether the request under way may have said two lengths, of which one was left out:
-    /// its connection is not used again (RFC 9112 section 6.1).
-    pub(super) fn is_doubtful(&self) -> bool {
-        self.doubtful.load(Ordering::Relaxed)
+    /// What is strange about the head that was parsed last, as far as anybody knows.
+    pub(super) fn strange(&self) -> Strange {
+        let bits = self.strange.load(Ordering::Relaxed);
+        Strange { both_lengths: bits & 1 != 0, bare_lf: bits & 2 != 0, fragment: bits & 4 != 0 }
+    }
+
+    fn note_strange(&self, strange: Strange) {
+        let Strange { both_lengths, bare_lf, fragment } = strange;
+        let bits = u8::from(both_lengths) | u8::from(bare_lf) << 1 | u8::from(fragment) << 2;
+        self.strange.store(bits, Ordering::Relaxed);
     }
 
     /// Has the client told before the answer itself.
@@ -103,15 +109,19 @@ pub(super) struct ClientIo {
     /// What was read before hyper asked.
     early: Bytes,
     progress: Arc<Progress>,
+    /// Of HTTP/1.1: the head under way.
+    lines: Lines,
     /// Of HTTP/2 only.
     meter: Option<FrameMeter>,
     /// Interim answers that have not left yet.
     out: Vec<u8>,
+    /// All bytes of the last message have left: what hyper writes next begins another one.
+    between: bool,
 }
 
 impl ClientIo {
     pub(super) fn http1(stream: Stream, early: Bytes, progress: Arc<Progress>) -> Self {
-        Self { stream, early, progress, meter: None, out: Vec::new() }
+        Self { stream, early, progress, lines: Lines::default(), meter: None, out: Vec::new(), between: true }
     }
 
     pub(super) fn http2(stream: Stream, early: Bytes, progress: Arc<Progress>, meter: FrameMeter) -> Self {
@@ -140,12 +150,19 @@ impl ClientIo {
         if let Some(meter) = &mut self.meter {
             return meter.read(bytes);
         }
-        if self.progress.phase() == Phase::Idle {
-            self.progress.doubtful.store(has_length(bytes), Ordering::Relaxed);
-            self.progress.enter(Phase::Head);
-        } else {
-            // Part of a head that nobody has seen whole.
-            self.progress.doubtful.store(true, Ordering::Relaxed);
+        match self.progress.phase() {
+            Phase::Idle => {
+                self.lines = Lines::default();
+                self.lines.read(bytes);
+                self.progress.note_strange(self.lines.strange());
+                self.progress.enter(Phase::Head);
+            }
+            Phase::Head => {
+                self.lines.read(bytes);
+                self.progress.note_strange(self.lines.strange());
+            }
+            // A body, or a head behind it that nobody has looked at.
+            Phase::Busy => self.progress.note_strange(Strange { both_lengths: true, ..Strange::default() }),
         }
         Ok(())
     }
@@ -157,16 +174,6 @@ impl ClientIo {
         }
         Poll::Ready(Ok(()))
     }
-}
-
-/// Whether a line of these begins with `content-length`: hyper leaves that field out beside
-/// `transfer-encoding`, and what it has left out nobody hears of.
-fn has_length(bytes: &[u8]) -> bool {
-    const NAME: &[u8] = b"content-length";
-    memchr_iter(b'\n', bytes).any(|end| {
-        let line = &bytes[end + 1..];
-        line.len() >= NAME.len() && line[..NAME.len()].eq_ignore_ascii_case(NAME)
-    })
 }
 
 impl AsyncRead for ClientIo {
@@ -193,9 +200,14 @@ impl AsyncRead for ClientIo {
 impl AsyncWrite for ClientIo {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = &mut *self;
+        // An interim answer that came together with the answer itself has to leave first.
+        if this.between {
+            this.progress.take_interim(&mut this.out);
+        }
         if !this.out.is_empty() {
             ready!(this.poll_interim(cx))?;
         }
+        this.between = false;
         let written = Pin::new(&mut this.stream).poll_write(cx, buf);
         this.wrote(&written);
         written
@@ -207,6 +219,7 @@ impl AsyncWrite for ClientIo {
         let this = &mut *self;
         this.progress.take_interim(&mut this.out);
         ready!(this.poll_interim(cx))?;
+        this.between = true;
         Pin::new(&mut this.stream).poll_flush(cx)
     }
 
@@ -216,17 +229,5 @@ impl AsyncWrite for ClientIo {
             Some(_) => Pin::new(&mut self.stream).poll_shutdown(cx),
             None => Poll::Ready(Ok(())),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_length_is_seen_at_the_beginning_of_a_line() {
-        assert!(has_length(b"POST / HTTP/1.1\r\nContent-LENGTH: 5\r\n"));
-        assert!(has_length(b"POST / HTTP/1.1\r\na: b\ncontent-length:5"));
-        assert!(!has_length(b"GET /content-length HTTP/1.1\r\nx-content-length: 1\r\n\r\n"));
     }
 }

@@ -160,3 +160,63 @@ impl Drop for Open {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::worker::{Shared, Worker};
+    use super::*;
+    use crate::control::{Controller, Setup};
+    use crate::proxy::CookieKey;
+    use crate::store::{Folder, Writer};
+
+    fn shared(folder: &std::path::Path) -> Shared {
+        let text = "listen: 127.0.0.1:0\nstable: http://a";
+        let controller = Controller::new(Setup {
+            config: Arc::new(crate::config::from_text(text, std::path::Path::new("t")).unwrap()),
+            workers: 1,
+            variables: Default::default(),
+            flags: None,
+            deployments: None,
+            checkpoint: Default::default(),
+            writer: Writer::start(Folder::open(folder).unwrap()).unwrap(),
+        });
+        Shared {
+            snapshot: controller.snapshot(),
+            stats: Arc::default(),
+            key: CookieKey::new([7; 16]),
+            drain: Arc::default(),
+            access_log: crate::access_log::AccessLogWriter::start().unwrap(),
+            loads: Arc::new(crate::telemetry::Loads::new(1)),
+        }
+    }
+
+    /// No input is known that brings this about: it is made up.
+    #[test]
+    fn a_panic_ends_one_connection_and_is_counted() {
+        let folder = tempfile::tempdir().unwrap();
+        let shared = shared(folder.path());
+        let stats = Arc::clone(&shared.stats);
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let worker = Rc::new(Worker::new(0, shared, Vec::new().into()));
+        let open = || {
+            worker.stats.connection_opened();
+            worker.loads.place(0);
+            Open(Rc::clone(&worker))
+        };
+        let (faulty, other) = (open(), open());
+        tokio::task::LocalSet::new().block_on(&runtime, async {
+            let faulty = tokio::task::spawn_local(async move {
+                let _open = faulty;
+                panic!("made up");
+            });
+            let other = tokio::task::spawn_local(async move {
+                tokio::task::yield_now().await;
+                drop(other);
+                "served"
+            });
+            assert!(faulty.await.unwrap_err().is_panic());
+            assert_eq!(other.await.unwrap(), "served");
+        });
+        assert_eq!((stats.panics(), stats.open()), (1, 0));
+    }
+}

@@ -18,6 +18,16 @@ use crate::decide::time::Moment;
 pub(super) struct LazyTimer(Option<Pin<Box<Sleep>>>);
 
 impl LazyTimer {
+    /// The same for whichever task asks: the last one that did is woken.
+    pub(super) fn poll_anew(&mut self, cx: &mut Context<'_>, deadline: Moment) -> Poll<()> {
+        let polled = self.poll(cx, deadline);
+        if let (Poll::Pending, Some(sleep)) = (&polled, &mut self.0) {
+            // It has not gone off: this says whom to wake.
+            let _ = sleep.as_mut().poll(cx);
+        }
+        polled
+    }
+
     /// Ready once the deadline has passed; else the task is woken by then.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>, deadline: Moment) -> Poll<()> {
         let at = clock::instant(deadline);

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
+use super::connection::Client;
 use super::headers::Protected;
 use super::timer::LazyTimer;
 use crate::clock;
@@ -76,6 +77,10 @@ pub(super) struct Upload {
     gate: Option<Gate>,
     protected: Rc<Protected>,
     trusted: bool,
+    /// Set once trailers have come: hyper reads them on to an empty line whose CR nobody left
+    /// out, and what a bare LF should have ended would be taken for more of them. So nothing
+    /// is read behind them (RFC 9112 section 2.2).
+    last: Rc<Cell<bool>>,
 }
 
 impl Upload {
@@ -84,7 +89,7 @@ impl Upload {
         limits: &Limits,
         gate: Option<Gate>,
         protected: Rc<Protected>,
-        trusted: bool,
+        client: &Client,
     ) -> Self {
         Self {
             ended: Cell::new(None),
@@ -97,7 +102,8 @@ impl Upload {
             timer: RefCell::default(),
             gate,
             protected,
-            trusted,
+            trusted: client.trusted,
+            last: Rc::clone(&client.end.last),
         }
     }
 
@@ -129,7 +135,8 @@ impl Upload {
     fn poll_patience(&self, cx: &mut Context<'_>) -> Poll<()> {
         let since = self.silent_since.get().unwrap_or_else(clock::now);
         self.silent_since.set(Some(since));
-        self.timer.borrow_mut().poll(cx, since + self.patience)
+        // A connection may get a task of its own meanwhile.
+        self.timer.borrow_mut().poll_anew(cx, since + self.patience)
     }
 
     fn fail(&self, failure: UploadFailure) -> BodyError {
@@ -184,6 +191,9 @@ impl Body for RequestBody {
         match upload.room.get().checked_sub(length) {
             Some(room) => upload.room.set(room),
             None => return Poll::Ready(Some(Err(upload.fail(UploadFailure::TooLarge)))),
+        }
+        if frame.is_trailers() {
+            upload.last.set(true);
         }
         if incoming.is_end_stream() || frame.is_trailers() {
             upload.ended.set(Some(clock::now()));

@@ -37,9 +37,16 @@ impl Authority {
 
     /// A certificate for these names, in files of this name: put in place as a renewal does it.
     pub fn issue(&self, file: &str, names: &[&str]) -> Files {
+        self.issue_until(file, names, 4096)
+    }
+
+    /// The same, valid until the first day of a year.
+    pub fn issue_until(&self, file: &str, names: &[&str], year: i32) -> Files {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let key = KeyPair::generate().unwrap();
-        let certificate = CertificateParams::new(names).unwrap().signed_by(&key, &self.issuer).unwrap();
+        let mut params = CertificateParams::new(names).unwrap();
+        params.not_after = rcgen::date_time_ymd(year, 1, 1);
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
         let place = |end: &str, text: String| {
             let (path, beside) = (self.folder.join(format!("{file}.{end}")), self.folder.join(format!("{file}.new")));
             std::fs::write(&beside, text).unwrap();

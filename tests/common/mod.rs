@@ -3,6 +3,7 @@
 
 pub mod app;
 pub mod certificates;
+pub mod frames;
 pub mod http;
 pub mod keys;
 pub mod scale;
@@ -135,6 +136,17 @@ impl Serin {
         Self::start_in(folder, &format!("{ADDRESSES}\n{config}"), &[], Stdio::null())
     }
 
+    /// The same where the process may have no more descriptors than this.
+    pub fn start_limited(config: &str, descriptors: u32) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("serin.yaml");
+        std::fs::write(&file, whole(&folder, &format!("{ADDRESSES}\n{config}"))).unwrap();
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!("ulimit -n {descriptors}; exec \"$0\" \"$@\"")]).arg(env!("CARGO_BIN_EXE_serin"));
+        let Started { process, proxy, admin, health, log } = spawn_by(shell, &file, &[], Stdio::null());
+        Self { process, proxy, admin, health, folder, log }
+    }
+
     /// The same with a standard output that nobody reads.
     pub fn start_unread(config: &str) -> Self {
         Self::start_in(tempfile::tempdir().unwrap(), &format!("{ADDRESSES}\n{config}"), &[], Stdio::piped())
@@ -221,6 +233,22 @@ impl Serin {
         self.process.child.id()
     }
 
+    /// Resident memory in KiB.
+    pub fn resident(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    }
+
+    /// The processor time it has used, of all its threads.
+    pub fn processor_time(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap();
+        let fields: Vec<&str> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
+        // In hundredths of a second on Linux, whatever the kernel's own tick is.
+        let hundredths = [11, 12].map(|field: usize| fields[field].parse::<u64>().unwrap()).iter().sum::<u64>();
+        Duration::from_millis(hundredths * 10)
+    }
+
     pub fn state_file(&self, name: &str) -> Value {
         let text = std::fs::read(self.folder.path().join("state").join(name)).unwrap();
         serde_json::from_slice(&text).unwrap()
@@ -303,7 +331,11 @@ struct Started {
 }
 
 fn spawn(config: &Path, variables: &[(&str, &str)], stdout: Stdio) -> Started {
-    let mut process = Command::new(env!("CARGO_BIN_EXE_serin"))
+    spawn_by(Command::new(env!("CARGO_BIN_EXE_serin")), config, variables, stdout)
+}
+
+fn spawn_by(mut command: Command, config: &Path, variables: &[(&str, &str)], stdout: Stdio) -> Started {
+    let mut process = command
         .args(["run", "--config"])
         .arg(config)
         .envs(variables.iter().copied())
