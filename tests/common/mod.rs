@@ -143,8 +143,8 @@ impl Serin {
         std::fs::write(&file, whole(&folder, &format!("{ADDRESSES}\n{config}"))).unwrap();
         let mut shell = Command::new("sh");
         shell.args(["-c", &format!("ulimit -n {descriptors}; exec \"$0\" \"$@\"")]).arg(env!("CARGO_BIN_EXE_serin"));
-        let Started { process, proxy, admin, health, log } = spawn_by(shell, &file, &[], Stdio::null());
-        Self { process, proxy, admin, health, folder, log }
+        let Started { process, proxy, others, admin, health, log } = spawn_by(shell, &file, &[], Stdio::null());
+        Self { process, proxy, others, admin, health, folder, log }
     }
 
     /// The same with a standard output that nobody reads.
