@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use super::programs::{App, Edge, authority, output};
+use super::programs::{App, Edge, authority, output, succeeds};
 use crate::common::have;
 
 /// curl in one version of HTTP.
@@ -267,6 +267,22 @@ fn trailers_pass_both_ways() {
         if curl.version.name() == "2" {
             assert_eq!(curl.get("/trailers").field("x-checksum"), Some("abc123"));
         }
+    });
+}
+
+/// By nghttp, as curl sends none. A length that was told leaves HTTP/1.1 no place for them.
+#[test]
+fn trailers_of_a_request_reach_the_app() {
+    if !have("nghttp") {
+        return;
+    }
+    each(&[Version::H2c, Version::Http2], |curl| {
+        let mut nghttp = Command::new("nghttp");
+        nghttp.args(["--no-verify-peer", "--no-content-length", "--timeout", "20"]);
+        nghttp.args(["--trailer", "x-sum: abc123", "--trailer", "x-serin-track: canary"]);
+        nghttp.arg("--header").arg(format!(":authority: {}.test", curl.service)).arg("--data").arg(curl.ca);
+        let url = curl.url("/request-trailers").replace(&format!("{}.test", curl.service), "127.0.0.1");
+        assert_eq!(succeeds(nghttp.arg(url)), r#"{"x-sum":"abc123"}"#, "{:?} {}", curl.version, curl.service);
     });
 }
 
