@@ -368,3 +368,15 @@ fn an_upgraded_connection_is_a_tunnel_with_half_close() {
     let counted = || (serin.metrics().sum("serin_outcomes_total", &["success"]) == 1.0).then_some(());
     eventually("the outcome", counted);
 }
+
+#[test]
+fn a_grpc_status_is_an_error_as_grpc_status_says() {
+    let answer = "HTTP/1.1 200 OK\r\ncontent-type: application/grpc\r\ngrpc-status: 5\r\ncontent-length: 0\r\n\r\n";
+    for (errors, outcome) in [("", "success"), ("errors: { grpcStatus: [5] }", "grpc")] {
+        let app = answering(move |_| answer.to_owned());
+        let pools = format!("pools: {{ a: {{ endpoints: 'http://{app}' }} }}");
+        let serin = Serin::start(&format!("services:\n  shop:\n    {pools}\n    stable: a\n    {errors}\n"));
+        assert_eq!(get(serin.proxy, "/", "").status, 200);
+        assert_eq!(serin.metrics().sum("serin_outcomes_total", &[outcome]), 1.0, "{errors}");
+    }
+}

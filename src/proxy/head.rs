@@ -50,6 +50,10 @@ pub(super) fn admit<'a>(
     if parts.headers.len() > limits.headers {
         return Err(Answer::Refused(Refusal::HeadersTooMany, "the request's head has too many fields"));
     }
+    // Over HTTP/1.1 the parser counts them.
+    if parts.version == Version::HTTP_2 && head_bytes(parts) > limits.header_bytes {
+        return Err(Answer::Refused(Refusal::HeadersTooMany, "the request's head is too large"));
+    }
     let fields = Fields::survey(&parts.headers, protected, trusted)?;
     let host = fields.host.ok_or(bad("the request has no Host"))?;
     let authority = host.to_str().ok().filter(|host| is_authority(host)).ok_or(bad("the Host is not a host"))?;
@@ -68,6 +72,13 @@ pub(super) fn admit<'a>(
     let upgrade = fields.wanted_upgrade().filter(|_| parts.version == Version::HTTP_11);
     let Fields { gone, request_id, trailers, .. } = fields;
     Ok(Head { authority, host, target, gone, request_id, upgrade, trailers })
+}
+
+/// As many as HTTP/1.1 would need.
+fn head_bytes(parts: &Parts) -> usize {
+    let field = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len() + 4;
+    let target = parts.uri.path_and_query().map_or(0, |target| target.as_str().len());
+    parts.headers.iter().map(field).sum::<usize>() + target
 }
 
 /// The fields that matter on the way, found in one pass.

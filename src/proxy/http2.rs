@@ -35,7 +35,7 @@ const SEND_BUFFER: usize = 32 << 10;
 /// Streams that the client has reset before anybody has looked at them, and those that its
 /// own faults have ended (CVE-2023-44487 and its like).
 const PENDING_RESETS: usize = 20;
-const FAULTS: usize = 64;
+const FAULTS: usize = 16;
 /// A client that does not answer a PING while its requests are under way is gone.
 const PING_EVERY: Duration = Duration::from_secs(20);
 const PING_PATIENCE: Duration = Duration::from_secs(20);
@@ -121,7 +121,8 @@ fn builder(limits: &Limits, streams: Streams) -> http2::Builder<Streams> {
     builder
         .timer(TokioTimer::new())
         .max_concurrent_streams(limits.streams)
-        .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
+        // A head over the limit is refused where it is counted; one of twice that is not decoded.
+        .max_header_list_size(u32::try_from(limits.header_bytes.saturating_mul(2)).unwrap_or(u32::MAX))
         .initial_stream_window_size(WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_send_buf_size(SEND_BUFFER)

@@ -107,10 +107,10 @@ impl Worker {
         new
     }
 
-    /// Client connections that may be open at once: each may need one to an app server, too.
+    /// Client connections that may be open at once: a quarter of the descriptors is for app servers.
     pub(super) fn connections_max(&self) -> u64 {
         let configured = self.view().snapshot.config.limits.connections as u64;
-        self.descriptors.map_or(configured, |descriptors| configured.min((descriptors / 2).max(1)))
+        self.descriptors.map_or(configured, |descriptors| configured.min((descriptors - descriptors / 4).max(1)))
     }
 
     /// A connection that was counted for a worker is gone.
