@@ -13,7 +13,7 @@ use crate::decide::time::Moment;
 use crate::telemetry::{ProcessStats, Refusal};
 
 /// What a connection can have saved, and begins with.
-const SAVINGS: i64 = 4_000;
+const SAVINGS: i64 = 1_000;
 const EARNED_A_SECOND: i64 = 400;
 /// Bytes that a client takes or sends for one unit.
 const BYTES_A_UNIT: usize = 512;
@@ -140,11 +140,11 @@ mod tests {
     fn floods_end_and_requests_do_not() {
         for piece in [1, 5, 9, 10, 1_000] {
             let resets = passing(&[frame(HEADERS, 20), frame(RST_STREAM, 4)].concat(), piece, 10_000);
-            assert!((1_300..1_500).contains(&resets), "{resets} rapid resets");
+            assert!((330..400).contains(&resets), "{resets} rapid resets");
             let pings = passing(&frame(6, 8), piece, 10_000);
-            assert!((4_000..4_500).contains(&pings), "{pings} pings");
+            assert!((1_000..1_300).contains(&pings), "{pings} pings");
             let settings = passing(&frame(SETTINGS, 0), piece, 10_000);
-            assert!((1_000..1_200).contains(&settings), "{settings} settings");
+            assert!((250..330).contains(&settings), "{settings} settings");
             assert_eq!(passing(&frame(HEADERS, 20), piece, 10_000), 10_000);
             assert_eq!(passing(&[frame(HEADERS, 20), frame(DATA, 700)].concat(), piece, 10_000), 10_000);
         }
