@@ -8,7 +8,7 @@ use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::path::Path;
 
-use common::app::{answering, echo};
+use common::app::{Do, Scripted, answering, echo};
 use common::certificates::{Authority, Files};
 use common::http::{Answer, connect, get, read_answer};
 use common::{Serin, cli, eventually};
@@ -379,4 +379,32 @@ fn a_grpc_status_is_an_error_as_grpc_status_says() {
         assert_eq!(get(serin.proxy, "/", "").status, 200);
         assert_eq!(serin.metrics().sum("serin_outcomes_total", &[outcome]), 1.0, "{errors}");
     }
+}
+
+/// Whoever has a connection of HTTP/2 is told that the process ends, and what is under way ends well.
+#[test]
+fn a_connection_of_http2_ends_in_peace_with_the_process() {
+    let app = Scripted::start();
+    app.plays(&[Do::Pause(500), Do::Send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")]);
+    let mut serin =
+        Serin::start(&format!("{}drain: {{ delay: 1s, timeout: 10s }}\n", shop(&format!("http://{}", app.address))));
+    let body = runtime().block_on(async {
+        let socket = tokio::net::TcpStream::connect(serin.proxy).await.unwrap();
+        let (mut sender, connection) = h2::client::handshake(socket).await.unwrap();
+        let ended = tokio::spawn(connection);
+        let request = http::Request::get("http://shop.test/").body(()).unwrap();
+        let (answer, _) = sender.send_request(request, true).unwrap();
+        while app.requests().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        serin.signal(rustix::process::Signal::TERM);
+        let mut answer = answer.await.unwrap().into_body();
+        let body = answer.data().await.unwrap().unwrap();
+        drop((answer, sender));
+        // GOAWAY without an error, and the end.
+        ended.await.unwrap().unwrap();
+        body
+    });
+    assert_eq!(body, "ok");
+    assert!(serin.ends().success());
 }

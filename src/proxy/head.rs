@@ -210,7 +210,8 @@ fn target(parts: &Parts, authority: &str) -> Result<Uri, Answer> {
                 return Err(bad("the target names another host than the Host field"));
             }
             let path = path.cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
-            let fits = path.as_str().starts_with('/') || (path == "*" && parts.method == Method::OPTIONS);
+            // Behind an authority the path may be left out: `/` is meant.
+            let fits = path.as_str().starts_with(['/', '?']) || (path == "*" && parts.method == Method::OPTIONS);
             if !fits {
                 return Err(bad("the target is neither a path nor an address"));
             }

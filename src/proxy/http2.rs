@@ -40,6 +40,9 @@ const FAULTS: usize = 16;
 const PING_EVERY: Duration = Duration::from_secs(20);
 const PING_PATIENCE: Duration = Duration::from_secs(20);
 
+/// A peer that does not read is not waited for.
+const FAREWELL: Duration = Duration::from_secs(1);
+
 /// Serves a connection to its end.
 pub(super) async fn serve(stream: Stream, early: Bytes, client: Rc<Client>, limits: Limits) {
     let progress = Arc::clone(&client.progress);
@@ -85,34 +88,11 @@ pub(super) async fn serve(stream: Stream, early: Bytes, client: Rc<Client>, limi
             tracing::debug!(error = &error as &dyn std::error::Error, "a client's connection ended");
         }
         Err(Phase::Busy) => known.worker.stats.refuse(Refusal::BodyIdle),
-        Err(Phase::Idle | Phase::Head) => goodbye(connection).await,
-    }
-}
-
-/// An idle connection is told before it closes (RFC 9113 section 6.8).
-async fn goodbye<C>(mut connection: Pin<&mut C>)
-where
-    C: Future + GracefulShutdown,
-{
-    connection.as_mut().shut_down();
-    let _ = tokio::time::timeout(Duration::from_secs(1), connection).await;
-}
-
-trait GracefulShutdown {
-    fn shut_down(self: Pin<&mut Self>);
-}
-
-impl<I, S, B> GracefulShutdown for http2::Connection<I, S, Streams>
-where
-    I: hyper::rt::Read + hyper::rt::Write + Unpin,
-    S: hyper::service::HttpService<hyper::body::Incoming, ResBody = B>,
-    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    B: hyper::body::Body + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    Streams: hyper::rt::bounds::Http2ServerConnExec<S::Future, B>,
-{
-    fn shut_down(self: Pin<&mut Self>) {
-        self.graceful_shutdown();
+        Err(Phase::Idle | Phase::Head) => {
+            // An idle connection is told before it closes (RFC 9113 section 6.8).
+            connection.as_mut().graceful_shutdown();
+            let _ = tokio::time::timeout(FAREWELL, connection).await;
+        }
     }
 }
 
