@@ -38,12 +38,23 @@ pub(super) struct FrameMeter {
     paid_until: Moment,
     /// Bytes that were not worth a unit yet.
     change: usize,
+    /// The stream that was opened last.
+    newest: u32,
 }
 
 impl FrameMeter {
     pub(super) fn new(stats: Arc<ProcessStats>) -> Self {
         let now = clock::now();
-        Self { stats, skip: PREFACE, header: [0; HEADER], got: 0, purse: SAVINGS, paid_until: now, change: 0 }
+        Self {
+            stats,
+            skip: PREFACE,
+            header: [0; HEADER],
+            got: 0,
+            purse: SAVINGS,
+            paid_until: now,
+            change: 0,
+            newest: 0,
+        }
     }
 
     /// The client has taken so many bytes.
@@ -80,13 +91,19 @@ impl FrameMeter {
     }
 
     fn frame(&mut self) {
-        let [a, b, c, kind, flags, ..] = self.header;
+        let [a, b, c, kind, flags, stream @ ..] = self.header;
+        let stream = u32::from_be_bytes(stream);
         let length = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
         self.skip = length;
         match kind {
             DATA if length == 0 && flags & END_STREAM == 0 => self.purse -= 1,
             DATA => self.earn_by_bytes(length.max(BYTES_A_UNIT)),
-            HEADERS => self.earn(1),
+            // Trailers, or what is none of a request.
+            HEADERS if stream <= self.newest => self.purse -= 1,
+            HEADERS => {
+                self.newest = stream;
+                self.earn(1);
+            }
             RST_STREAM | SETTINGS => self.purse -= 4,
             _ => self.purse -= 1,
         }
@@ -119,7 +136,12 @@ mod tests {
     use super::*;
 
     fn frame(kind: u8, length: usize) -> Vec<u8> {
-        let mut frame = vec![0, (length >> 8) as u8, length as u8, kind, 0, 0, 0, 0, 1];
+        of_stream(1, kind, length)
+    }
+
+    fn of_stream(stream: u32, kind: u8, length: usize) -> Vec<u8> {
+        let mut frame = vec![0, (length >> 8) as u8, length as u8, kind, 0];
+        frame.extend_from_slice(&stream.to_be_bytes());
         frame.resize(HEADER + length, 0);
         frame
     }
@@ -131,22 +153,26 @@ mod tests {
     }
 
     /// How many of these frames pass at once, in pieces as a socket may bring them.
-    fn passing(frames: &[u8], piece: usize, most: usize) -> usize {
+    fn passing(frames: impl Fn(u32) -> Vec<u8>, piece: usize, most: u32) -> usize {
         let mut meter = meter();
-        (0..most).take_while(|_| frames.chunks(piece).all(|bytes| meter.read(bytes).is_ok())).count()
+        (0..most).take_while(|n| frames(1 + 2 * n).chunks(piece).all(|bytes| meter.read(bytes).is_ok())).count()
     }
 
     #[test]
     fn floods_end_and_requests_do_not() {
         for piece in [1, 5, 9, 10, 1_000] {
-            let resets = passing(&[frame(HEADERS, 20), frame(RST_STREAM, 4)].concat(), piece, 10_000);
+            let request = |stream| of_stream(stream, HEADERS, 20);
+            let resets = passing(|stream| [request(stream), frame(RST_STREAM, 4)].concat(), piece, 10_000);
             assert!((330..400).contains(&resets), "{resets} rapid resets");
-            let pings = passing(&frame(6, 8), piece, 10_000);
+            let pings = passing(|_| frame(6, 8), piece, 10_000);
             assert!((1_000..1_300).contains(&pings), "{pings} pings");
-            let settings = passing(&frame(SETTINGS, 0), piece, 10_000);
+            let settings = passing(|_| frame(SETTINGS, 0), piece, 10_000);
             assert!((250..330).contains(&settings), "{settings} settings");
-            assert_eq!(passing(&frame(HEADERS, 20), piece, 10_000), 10_000);
-            assert_eq!(passing(&[frame(HEADERS, 20), frame(DATA, 700)].concat(), piece, 10_000), 10_000);
+            let trailers = passing(|_| frame(HEADERS, 20), piece, 10_000);
+            assert!((1_000..1_300).contains(&trailers), "{trailers} trailers");
+            assert_eq!(passing(request, piece, 10_000), 10_000);
+            let with_body = |stream| [request(stream), of_stream(stream, DATA, 700), request(stream)].concat();
+            assert_eq!(passing(with_body, piece, 10_000), 10_000, "with trailers");
         }
     }
 

@@ -54,6 +54,7 @@ pub(super) async fn serve(stream: Stream, early: Bytes, client: Rc<Client>, limi
         next: Rc::default(),
         connection: Arc::clone(&progress),
         stats: Arc::clone(&client.worker.stats),
+        turns: Rc::default(),
     };
     let (known, executor) = (Rc::clone(&client), streams.clone());
     let service = service_fn(move |mut request: http::Request<hyper::body::Incoming>| {
@@ -143,6 +144,36 @@ struct Streams {
     next: Rc<RefCell<Option<Arc<Progress>>>>,
     connection: Arc<Progress>,
     stats: Arc<ProcessStats>,
+    turns: Rc<Turns>,
+}
+
+/// So many requests of a connection begin before others on its worker have their turn: a
+/// burst of one client holds nobody up for longer.
+const BEGIN_AT_ONCE: u32 = 8;
+
+/// Whose turn it is among the streams of a connection.
+#[derive(Default)]
+struct Turns {
+    round: Cell<u64>,
+    begun: Cell<u32>,
+}
+
+impl Turns {
+    /// Whether a stream may begin; one that may not comes back, `waited` saying since which round.
+    fn take(&self, waited: &mut Option<u64>) -> bool {
+        if *waited == Some(self.round.get()) {
+            // The first of those that had to wait is back: so had all others their turn.
+            self.round.set(self.round.get() + 1);
+            self.begun.set(0);
+        }
+        let fits = self.begun.get() < BEGIN_AT_ONCE;
+        if fits {
+            self.begun.set(self.begun.get() + 1);
+        } else {
+            *waited = Some(self.round.get());
+        }
+        fits
+    }
 }
 
 impl Streams {
@@ -183,7 +214,15 @@ where
     fn execute(&self, future: F) {
         let progress = self.next.borrow_mut().take().unwrap_or_default();
         let open = self.enter();
-        tokio::task::spawn_local(Timed { future, progress, wait: Wait::default(), limits: self.limits, open });
+        tokio::task::spawn_local(Timed {
+            future,
+            progress,
+            wait: Wait::default(),
+            limits: self.limits,
+            open,
+            turns: Some(Rc::clone(&self.turns)),
+            waited: None,
+        });
     }
 }
 
@@ -196,6 +235,9 @@ pin_project! {
         wait: Wait,
         limits: Limits,
         open: Open,
+        // Gone once it has begun.
+        turns: Option<Rc<Turns>>,
+        waited: Option<u64>,
     }
 }
 
@@ -204,6 +246,13 @@ impl<F: Future<Output = ()>> Future for Timed<F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.project();
+        if let Some(turns) = this.turns {
+            if !turns.take(this.waited) {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            *this.turns = None;
+        }
         if this.future.poll(cx).is_ready() {
             return Poll::Ready(());
         }

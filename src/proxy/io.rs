@@ -16,6 +16,9 @@ use crate::tls::Stream;
 /// Interim answers that may wait for a client to take them.
 const INTERIM_BYTES: usize = 64 << 10;
 
+/// A connection of HTTP/2 reads no more before others on its worker have their turn.
+const READ_AT_ONCE: usize = 64 << 10;
+
 /// What a connection does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -127,6 +130,8 @@ pub(super) struct ClientIo {
     lines: Lines,
     /// Of HTTP/2 only.
     meter: Option<FrameMeter>,
+    /// Bytes read since others had their turn; of HTTP/2, whose frames may cost much.
+    at_once: usize,
     /// Interim answers that have not left yet.
     out: Vec<u8>,
     /// All bytes of the last message have left: what hyper writes next begins another one.
@@ -135,7 +140,16 @@ pub(super) struct ClientIo {
 
 impl ClientIo {
     pub(super) fn http1(stream: Stream, early: Bytes, progress: Arc<Progress>) -> Self {
-        Self { stream, early, progress, lines: Lines::default(), meter: None, out: Vec::new(), between: true }
+        Self {
+            stream,
+            early,
+            progress,
+            lines: Lines::default(),
+            meter: None,
+            at_once: 0,
+            out: Vec::new(),
+            between: true,
+        }
     }
 
     pub(super) fn http2(stream: Stream, early: Bytes, progress: Arc<Progress>, meter: FrameMeter) -> Self {
@@ -195,7 +209,17 @@ impl AsyncRead for ClientIo {
         let this = &mut *self;
         let before = buf.filled().len();
         if this.early.is_empty() {
-            ready!(Pin::new(&mut this.stream).poll_read(cx, buf))?;
+            if this.at_once > READ_AT_ONCE {
+                this.at_once = 0;
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            let read = Pin::new(&mut this.stream).poll_read(cx, buf)?;
+            if read.is_pending() {
+                this.at_once = 0;
+                return Poll::Pending;
+            }
+            this.at_once += if this.meter.is_some() { buf.filled().len() - before } else { 0 };
         } else {
             let taken = this.early.len().min(buf.remaining());
             buf.put_slice(&this.early[..taken]);
