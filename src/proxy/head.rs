@@ -210,9 +210,11 @@ fn target(parts: &Parts, authority: &str) -> Result<Uri, Answer> {
                 return Err(bad("the target names another host than the Host field"));
             }
             let path = path.cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
-            // Behind an authority the path may be left out: `/` is meant.
-            let fits = path.as_str().starts_with(['/', '?']) || (path == "*" && parts.method == Method::OPTIONS);
-            if !fits {
+            // Behind an authority the path may be left out: `/` is meant. HTTP/2 says it (RFC 9113
+            // section 8.3.1).
+            let left_out = path.as_str().starts_with('?') && parts.version != Version::HTTP_2;
+            let fits = path.as_str().starts_with('/') || (path == "*" && parts.method == Method::OPTIONS);
+            if !fits && !left_out {
                 return Err(bad("the target is neither a path nor an address"));
             }
             // Behind an authority the parser takes a fragment for a path that is empty.
