@@ -61,7 +61,8 @@ fn measure<T>(name: &str, serin: &Serin, count: usize, open: impl Fn(&Serin) -> 
     let held: Vec<T> = (0..count).map(|_| open(serin)).collect();
     let all = || serin.metrics().sum("serin_connections_open", &[]) >= count as f64;
     eventually("all of them", || all().then_some(()));
-    std::thread::sleep(Duration::from_millis(500));
+    // Buffers are given back a second after the last answer.
+    std::thread::sleep(Duration::from_millis(2_500));
     let each = serin.resident().saturating_sub(before) * 1024 / count as u64;
     println!("  {name:20} {each}");
     drop(held);
