@@ -110,6 +110,8 @@ fn app() -> SocketAddr {
 }
 
 fn serve(mut stream: TcpStream) -> std::io::Result<()> {
+    // Head and body must not wait for each other's acknowledgements.
+    stream.set_nodelay(true)?;
     let mut bytes = Vec::new();
     let mut buffer = [0; 4096];
     loop {
