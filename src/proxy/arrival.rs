@@ -1,7 +1,7 @@
 //! How a connection begins: who the peer is, in which cipher, and which version of HTTP.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -147,11 +147,6 @@ pub(crate) fn source(header: &[u8]) -> Result<Option<IpAddr>, &'static str> {
         }),
         HeaderResult::V1(Err(_)) | HeaderResult::V2(Err(_)) => Err("no PROXY header"),
     }
-}
-
-/// An address as connections know it.
-pub(super) fn address(peer: SocketAddr) -> IpAddr {
-    peer.ip().to_canonical()
 }
 
 #[cfg(test)]

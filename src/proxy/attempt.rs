@@ -207,12 +207,10 @@ impl Way<'_> {
                 let as_asked = self.upgrade.is_some_and(|protocol| switches_to(&response, protocol));
                 if as_asked { Ok(Some((response, lease))) } else { Err(Answer::Failed(ErrorKind::Protocol)) }
             }
-            Ok(response) => {
-                let (mut parts, body) = response.into_parts();
-                if !headers::has_one_length(&mut parts) {
+            Ok(mut response) => {
+                if !headers::has_one_length(&mut response) {
                     return Err(Answer::Failed(ErrorKind::Protocol));
                 }
-                let response = Response::from_parts(parts, body);
                 if self.upload.is_some_and(|upload| upload.ended_at().is_none()) {
                     lease.detach();
                 }

@@ -18,7 +18,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::arrival::{self, Arrived, Ended, arrive, first_byte};
+use super::arrival::{Arrived, Ended, arrive, first_byte};
 use super::handler::handle;
 use super::http2;
 use super::io::{ClientIo, Phase, Progress};
@@ -38,7 +38,7 @@ const HEADER_TIMEOUT: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nserin-error: hea
 /// A connection that has been idle for so long gives its buffers back until it speaks again.
 const PARK_AFTER: Duration = Duration::from_secs(1);
 /// A peer that does not read is not waited for.
-const FAREWELL: Duration = Duration::from_secs(1);
+pub(super) const FAREWELL: Duration = Duration::from_secs(1);
 /// What a client may still send that nobody reads: closing before would reset the
 /// connection, and with it the answer (RFC 9112 section 9.6).
 const LINGER_BYTES: usize = 1 << 20;
@@ -108,7 +108,7 @@ impl Client {
 /// buffers before its first byte, and of HTTP/1.1 none while it is idle.
 pub(super) async fn serve(socket: TcpStream, peer: SocketAddr, listener: Arc<Listener>, worker: Rc<Worker>) {
     let limits = worker.view().snapshot.config.limits;
-    let peer = arrival::address(peer);
+    let peer = peer.ip().to_canonical();
     if !first_byte(&socket, limits.keep_alive).await {
         return;
     }

@@ -5,11 +5,11 @@
 
 use std::time::Duration;
 
-use http::StatusCode;
 use http::header::{
     AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, EXPIRES, HOST, HeaderMap, HeaderName,
     HeaderValue, TRANSFER_ENCODING,
 };
+use http::{Response, StatusCode};
 
 use super::answer::Answer;
 use crate::telemetry::Refusal;
@@ -141,8 +141,9 @@ pub(super) fn clean_answer(headers: &mut HeaderMap) -> Option<Duration> {
 
 /// Whether an answer's length can be told in one way only; where it said so twice alike, it
 /// says so once now (RFC 9110 section 8.6, RFC 9112 section 6.3).
-pub(super) fn has_one_length(response: &mut http::response::Parts) -> bool {
-    let headers = &mut response.headers;
+pub(super) fn has_one_length<B>(response: &mut Response<B>) -> bool {
+    let status = response.status();
+    let headers = response.headers_mut();
     let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
     let coding = codings.next();
     let chunked_only = coding.is_none_or(|coding| {
@@ -151,7 +152,7 @@ pub(super) fn has_one_length(response: &mut http::response::Parts) -> bool {
     if !chunked_only || (coding.is_some() && headers.contains_key(CONTENT_LENGTH)) {
         return false;
     }
-    if response.status == StatusCode::NO_CONTENT {
+    if status == StatusCode::NO_CONTENT {
         headers.remove(CONTENT_LENGTH);
         return true;
     }

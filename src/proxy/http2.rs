@@ -18,7 +18,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use pin_project_lite::pin_project;
 
-use super::connection::{Client, Wait};
+use super::connection::{Client, FAREWELL, Wait};
 use super::flood::FrameMeter;
 use super::handler::handle;
 use super::io::{ClientIo, Phase, Progress};
@@ -39,9 +39,6 @@ const FAULTS: usize = 16;
 /// A client that does not answer a PING while its requests are under way is gone.
 const PING_EVERY: Duration = Duration::from_secs(20);
 const PING_PATIENCE: Duration = Duration::from_secs(20);
-
-/// A peer that does not read is not waited for.
-const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Serves a connection to its end.
 pub(super) async fn serve(stream: Stream, early: Bytes, client: Rc<Client>, limits: Limits) {
@@ -266,16 +263,11 @@ impl<F: Future<Output = ()>> Future for Timed<F> {
 /// Gives a head the form that the way of a request knows: one cookie field (RFC 9113 section
 /// 8.2.3), and a Host that says what `:authority` said.
 fn as_http1(parts: &mut Parts) {
-    let mut crumbs = parts.headers.get_all(COOKIE).iter();
-    if let (Some(first), Some(_)) = (crumbs.next(), crumbs.next()) {
-        let mut joined = first.as_bytes().to_vec();
-        for crumb in parts.headers.get_all(COOKIE).iter().skip(1) {
-            joined.extend_from_slice(b"; ");
-            joined.extend_from_slice(crumb.as_bytes());
-        }
-        if let Ok(joined) = HeaderValue::from_bytes(&joined) {
-            parts.headers.insert(COOKIE, joined);
-        }
+    let crumbs: Vec<&[u8]> = parts.headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if crumbs.len() > 1
+        && let Ok(joined) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..]))
+    {
+        parts.headers.insert(COOKIE, joined);
     }
     if !parts.headers.contains_key(HOST)
         && let Some(authority) = parts.uri.authority()

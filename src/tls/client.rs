@@ -48,7 +48,7 @@ impl ClientTls {
         let name = |name: &String| ServerName::try_from(name.clone()).map_err(|_| TlsError::Name(name.clone()));
         let server_name = options.server_name.as_ref().map(name).transpose()?;
         let roots = match &options.ca {
-            Some(file) => Arc::new(files::authorities(file)?),
+            Some(file) => Arc::new(files::authorities(file, &files::certificates(file)?)?),
             None if options.skip_verification => Arc::new(RootCertStore::empty()),
             None => system_roots()?,
         };
@@ -60,11 +60,6 @@ impl ClientTls {
         hash.update(format!("{:?} {}", options.server_name, options.skip_verification));
         let config = |protocols: &[&[u8]]| config(&roots, options, protocols);
         Ok(Self { any: config(&[H2, HTTP1])?, http1: config(&[HTTP1])?, server_name, identity: hash.finalize().into() })
-    }
-
-    /// The name that is asked for, where the address does not say it.
-    pub fn server_name(&self) -> Option<&ServerName<'static>> {
-        self.server_name.as_ref()
     }
 
     /// Shakes hands with the server at `host`; whether it speaks HTTP/2. `upgradable`:

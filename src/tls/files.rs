@@ -24,9 +24,10 @@ pub(super) fn private_key(file: &Path) -> Result<PrivateKeyDer<'static>, TlsErro
     })
 }
 
-pub(super) fn authorities(file: &Path) -> Result<RootCertStore, TlsError> {
+/// The authorities whose certificates these are.
+pub(super) fn authorities(file: &Path, certificates: &[CertificateDer<'static>]) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
-    for certificate in certificates(file)? {
+    for certificate in certificates.iter().cloned() {
         roots.add(certificate).map_err(|error| TlsError::Unusable { file: file.to_owned(), why: error.to_string() })?;
     }
     Ok(roots)

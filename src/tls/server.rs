@@ -62,8 +62,10 @@ impl ServerTls {
         for files in certificates {
             shown.add(certified(files)?, &files.cert)?;
         }
-        let authorities = client_ca.map(files::authorities).transpose()?;
-        let circle = tickets::circle(client_ca.map(files::certificates).transpose()?.as_deref());
+        let trusted = client_ca.map(files::certificates).transpose()?;
+        let authorities = client_ca.zip(trusted.as_deref()).map(|(file, read)| files::authorities(file, read));
+        let authorities = authorities.transpose()?;
+        let circle = tickets::circle(trusted.as_deref());
         let builder = ServerConfig::builder_with_provider(provider()).with_protocol_versions(&[&TLS13, &TLS12]);
         let unusable = |file: Option<&Path>, why: String| TlsError::Unusable {
             file: file.or(certificates.first().map(|files| &*files.cert)).unwrap_or(Path::new("")).to_owned(),
