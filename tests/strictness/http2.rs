@@ -4,6 +4,11 @@
 use std::collections::BTreeMap;
 
 use super::wire;
+use crate::common::frames::{ACK, PREFACE};
+pub use crate::common::frames::{
+    CONTINUATION, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PRIORITY, PUSH_PROMISE, RST_STREAM, SETTINGS,
+    WINDOW_UPDATE, frame,
+};
 
 /// The length of each symbol's code, `a` for 5 bits: codes of one length follow one another.
 const CODES: &str = "isxxxxxxxtzxxzxxxxxxxxzxxxxxxxxxbffhibdgffdgdbbbaaabbbbbbbcdkbhfibccccccccccccccccccccccdcdioijbkaba\
@@ -21,34 +26,13 @@ const STATIC: &str = ":authority= :method=GET :method=POST :path=/ :path=/index.
     refresh= retry-after= server= set-cookie= strict-transport-security= transfer-encoding= user-agent= \
     vary= via= www-authenticate=";
 
-pub const DATA: u8 = 0;
-pub const HEADERS: u8 = 1;
-pub const PRIORITY: u8 = 2;
-pub const RST_STREAM: u8 = 3;
-pub const SETTINGS: u8 = 4;
-pub const PUSH_PROMISE: u8 = 5;
-pub const GOAWAY: u8 = 7;
-pub const WINDOW_UPDATE: u8 = 8;
-pub const CONTINUATION: u8 = 9;
-
-pub const END_STREAM: u8 = 1;
-pub const END_HEADERS: u8 = 4;
-const ACK: u8 = 1;
 const PADDED: u8 = 8;
 const PRIORITIZED: u8 = 0x20;
-
-pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let mut bytes = u32::try_from(payload.len()).unwrap().to_be_bytes()[1..].to_vec();
-    bytes.extend([kind, flags]);
-    bytes.extend(stream.to_be_bytes());
-    bytes.extend(payload);
-    bytes
-}
 
 /// The preface, and settings that keep the other side's dynamic table empty and forbid pushes.
 pub fn preface() -> Vec<u8> {
     let settings = [0, 1, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0];
-    [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(), frame(SETTINGS, 0, 0, &settings)].concat()
+    [PREFACE, &frame(SETTINGS, 0, 0, &settings)].concat()
 }
 
 /// Fields as literals that are never indexed: whatever they say, they are said to the byte.
