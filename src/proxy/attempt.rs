@@ -309,7 +309,7 @@ impl Way<'_> {
             return Ok(None);
         }
         tracing::debug!(error = &failed.error as &dyn std::error::Error, "no answer");
-        Err(Answer::Failed(if failed.error.is_parse() { ErrorKind::Protocol } else { ErrorKind::Reset }))
+        Err(Answer::Failed(if failed.malformed { ErrorKind::Protocol } else { ErrorKind::Reset }))
     }
 
     /// Whether the request's body can be sent once more.

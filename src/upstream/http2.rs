@@ -138,7 +138,8 @@ impl<B: Body + 'static> Stream<B> {
         if !reset {
             self.0.leaving.set(true);
         }
-        SendError { error, untouched: unsent || refused || gone, heard: reset && !refused }
+        let malformed = error.is_parse();
+        SendError { error, untouched: unsent || refused || gone, heard: reset && !refused, malformed }
     }
 }
 

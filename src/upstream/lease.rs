@@ -74,6 +74,8 @@ pub struct SendError {
     pub untouched: bool,
     /// The app server has said something since the request was sent.
     pub heard: bool,
+    /// What it said is no answer.
+    pub malformed: bool,
 }
 
 impl<B> Lease<B>
@@ -258,6 +260,9 @@ where
                 (By::Http2 { .. }, AnswerProjection::Http1 { answer }) => answer.poll(cx),
             };
             if let Poll::Ready(answer) = answer {
+                if let (By::Http1 { wire, .. }, Ok(_)) = (&this.by, &answer) {
+                    wire.answered();
+                }
                 return Poll::Ready(Ok(answer.map_err(|failed| this.by.failed(failed))));
             }
             match (this.between)(cx) {
@@ -279,7 +284,10 @@ impl<B: Body + 'static> By<'_, B> {
         let unsent = failed.take_message().is_some();
         let error = failed.into_error();
         match self {
-            Self::Http1 { wire, .. } => SendError { error, untouched: unsent, heard: wire.heard() },
+            Self::Http1 { wire, .. } => {
+                let malformed = error.is_parse() || wire.is_endless();
+                SendError { error, untouched: unsent, heard: wire.heard(), malformed }
+            }
             Self::Http2 { stream } => stream.failed(error, unsent),
         }
     }

@@ -6,7 +6,7 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
@@ -19,6 +19,9 @@ const END_OF_HEAD: &[u8] = b"\r\n\r\n";
 const END_OF_LINE: &[u8] = b"\r\n";
 /// What a connection keeps for the next head; a large one is let go.
 const KEPT: usize = 16 << 10;
+/// What an app may say before its answer has a whole head is seen: interim answers, the head,
+/// and the first of the body, each as much as hyper's buffer.
+const BEFORE_BODY: usize = 192 << 10;
 
 /// Fields for the end of a head. Their types hold that none of them ends a line.
 #[derive(Debug)]
@@ -76,6 +79,10 @@ fn line(bytes: &mut Vec<u8>, name: &HeaderName, value: &[u8]) {
 #[derive(Debug, Default)]
 pub(super) struct Wire {
     heard: AtomicBool,
+    /// Bytes that came while no whole head of the answer has; beyond [`BEFORE_BODY`] there
+    /// will be none.
+    headless: AtomicUsize,
+    answered: AtomicBool,
     added: Mutex<Vec<u8>>,
 }
 
@@ -83,6 +90,8 @@ impl Wire {
     /// A request follows, with these fields.
     pub(super) fn begin(&self, fields: impl FnOnce(&mut HeadFields<'_>)) {
         self.heard.store(false, Ordering::Relaxed);
+        self.headless.store(0, Ordering::Relaxed);
+        self.answered.store(false, Ordering::Relaxed);
         let mut added = self.added.lock().unwrap_or_else(PoisonError::into_inner);
         added.clear();
         fields(&mut HeadFields(Head::Bytes(&mut added)));
@@ -92,6 +101,23 @@ impl Wire {
     /// connection is told from one that the app broke off.
     pub(super) fn heard(&self) -> bool {
         self.heard.load(Ordering::Relaxed)
+    }
+
+    /// The answer has a head: what follows is its body's.
+    pub(super) fn answered(&self) {
+        self.answered.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the app has said so much before its answer that it was not heard to the end.
+    pub(super) fn is_endless(&self) -> bool {
+        self.headless.load(Ordering::Relaxed) > BEFORE_BODY && !self.answered.load(Ordering::Relaxed)
+    }
+
+    fn hear(&self, bytes: usize) {
+        self.heard.store(true, Ordering::Relaxed);
+        if !self.answered.load(Ordering::Relaxed) {
+            self.headless.store(self.headless.load(Ordering::Relaxed) + bytes, Ordering::Relaxed);
+        }
     }
 
     /// Puts what waits to be added behind the head's last field; false where nothing waits.
@@ -148,10 +174,15 @@ impl AppIo {
 
 impl AsyncRead for AppIo {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        // hyper takes interim answers without end, and others would not have their turn.
+        if self.wire.is_endless() {
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "interim answers without end")));
+        }
         let before = buf.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(cx, buf);
-        if buf.filled().len() > before {
-            self.wire.heard.store(true, Ordering::Relaxed);
+        let bytes = buf.filled().len() - before;
+        if bytes > 0 {
+            self.wire.hear(bytes);
         }
         read
     }
