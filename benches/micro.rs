@@ -5,7 +5,7 @@ use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use serin::decide::bucket::{Bucket, Salt, Share};
-use serin::decide::flags::{CompiledFlag, Context, EnvironmentRules, Flag};
+use serin::decide::flags::{CompiledFlag, Context, EnvironmentRules, Flag, Surroundings};
 use serin::decide::guard::{Alpha, Comparison, GuardPlan, Rate, StageRule};
 use serin::decide::time::Moment;
 use serin::subject::{Outcome, Recorded, Subject, SubjectPlan, Track};
@@ -21,9 +21,11 @@ fn flags(c: &mut Criterion) {
         "rules": [{ "type": "user", "value": ["admin-user", "b", "c"] }, { "type": "group", "value": "beta-testers" }]
     }))
     .unwrap();
-    let flag = CompiledFlag::new(&flag, "production", EnvironmentRules::Restrict, None);
-    let context =
-        Context { id: Some("user-123456"), user: Some("user-123456"), groups: Some("staff"), environment: None };
+    let surroundings =
+        Surroundings { home: "production", reading: EnvironmentRules::Restrict, forced: None, ramp: None };
+    let flag = CompiledFlag::new(&flag, &surroundings, |_| None);
+    let (id, groups) = (Some("user-123456"), Some("staff"));
+    let context = Context { id, user: id, groups, ..Context::default() };
     c.bench_function("evaluate, two rules", |b| b.iter(|| flag.evaluate(black_box(&context))));
 }
 

@@ -4,18 +4,22 @@
 //! A request takes one snapshot and nobody ever sees half a change. Dials and
 //! ledgers are carried through all snapshots by identity.
 
+mod flags;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use http::{HeaderName, HeaderValue};
+use http::HeaderValue;
 
 use crate::config::{self, Config, Host};
-use crate::decide::bucket::Salt;
-use crate::decide::flags::{Chosen, CompiledFlag};
+use crate::decide::bucket::{Bucket, Salt, Share};
+use crate::decide::flags::Chosen;
 use crate::store::FlagFile;
-use crate::subject::{Subject, Tap, Track};
-use crate::telemetry::{FlagCounters, MergedLatency, PoolSeries, ServiceStats};
+use crate::subject::{Subject, Tap, Track, Word};
+use crate::telemetry::{MergedLatency, PoolSeries, ServiceStats};
 use crate::upstream::PoolState;
+
+pub use flags::{ExposedFlag, FlagSet};
 
 /// Everything that the data plane knows.
 #[derive(Debug)]
@@ -26,7 +30,7 @@ pub struct Snapshot {
     pub services: Vec<Arc<ServiceState>>,
     /// Which of them a host and path lead to.
     pub routes: Routes,
-    /// The flags that the app sees.
+    /// The flags, compiled.
     pub flags: Arc<FlagSet>,
     /// All flags as they are stored, for who reads without asking control.
     pub all_flags: Arc<FlagFile>,
@@ -73,6 +77,14 @@ impl ServiceState {
             && Arc::ptr_eq(&self.stable_recent, &other.stable_recent)
             && self.series.len() == other.series.len()
             && self.series.iter().zip(&other.series).all(same_series)
+    }
+
+    /// Where somebody is sent now.
+    pub fn place(&self, id: Option<&str>, user: Option<&str>, groups: Option<&str>) -> Place {
+        match &self.canary {
+            Some(canary) => canary.place(canary.subject.word(), id, user, groups),
+            None => Place { track: Track::Stable, bucket: None, reason: "none" },
+        }
     }
 
     /// The role of a track; the canary's while one runs.
@@ -122,7 +134,38 @@ pub struct Canary {
     pub exclude: Chosen,
 }
 
+/// Where somebody is sent, and on what ground.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Where.
+    pub track: Track,
+    /// The bucket that was drawn.
+    pub bucket: Option<Bucket>,
+    /// Why: share, include, exclude or none.
+    pub reason: &'static str,
+}
+
 impl Canary {
+    /// Where somebody is sent under this word of the dial: exclude, include, share, in this
+    /// order (SPEC 2.5).
+    pub fn place(&self, word: Word, id: Option<&str>, user: Option<&str>, groups: Option<&str>) -> Place {
+        let chosen = |track, reason| Place { track, bucket: None, reason };
+        if self.exclude.has(user, groups) {
+            return chosen(Track::Stable, "exclude");
+        }
+        if self.include.has(user, groups) && !word.closed() {
+            return chosen(Track::Canary, "include");
+        }
+        let bucket = id.map(|id| self.salt.bucket(id));
+        let on_canary = match bucket {
+            Some(bucket) => word.reaches(bucket),
+            None => word.share() == Share::EVERYBODY,
+        };
+        let track = if on_canary { Track::Canary } else { Track::Stable };
+        let drawn = bucket.is_some() || on_canary;
+        Place { track, bucket, reason: if drawn { "share" } else { "none" } }
+    }
+
     /// Who is chosen is fixed when a deployment starts, and so are its buckets.
     fn is_as(&self, other: &Self) -> bool {
         self.role.is_as(&other.role)
@@ -131,26 +174,6 @@ impl Canary {
             && Arc::ptr_eq(&self.stable_window, &other.stable_window)
             && self.stage == other.stage
     }
-}
-
-/// The flags that the app sees, compiled.
-#[derive(Debug, Default)]
-pub struct FlagSet {
-    /// In the order of their names.
-    pub exposed: Vec<ExposedFlag>,
-    /// How often each was on; as many as `exposed`.
-    pub counters: Option<Arc<FlagCounters>>,
-    /// Whether some answer depends on a bucket.
-    pub splits: bool,
-}
-
-/// A flag and its header.
-#[derive(Debug)]
-pub struct ExposedFlag {
-    /// What it means.
-    pub flag: CompiledFlag,
-    /// The header that tells the app.
-    pub header: HeaderName,
 }
 
 /// Which service a host and path lead to: longest prefix at segment bounds wins.

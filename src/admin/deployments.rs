@@ -6,17 +6,20 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::access::Caller;
 use super::api::Admin;
+use super::evaluation::{EvaluationContext, evaluate_all};
 use super::problem::Problem;
 use super::request::{Asked, Body, Segments, if_match};
 use crate::clock;
 use crate::control::{Action, ControlError, Done, Order, OutcomeReport, RehearsalRequest, StartRequest, Started};
+use crate::decide::bucket::{Bucket, Share};
 use crate::decide::time::seconds;
 use crate::overrides;
+use crate::snapshot::Snapshot;
 use crate::store::DeploymentRecord;
 use crate::subject::Track;
 
@@ -180,12 +183,7 @@ pub(super) async fn assignment(
     Asked(who): Asked<Who>,
 ) -> Result<Response, Problem> {
     let name = named(&admin, &place)?;
-    let id = who.id()?;
-    let assigned = admin
-        .control
-        .ask(move |control| control.assignment(&name, &id, who.user_id.as_deref(), who.group_id.as_deref()))
-        .await?;
-    Ok(Json(assigned).into_response())
+    Ok(Json(assigned(&admin.control.snapshot(), &name, &who)?).into_response())
 }
 
 #[derive(Deserialize)]
@@ -313,28 +311,45 @@ pub(super) struct Explain {
 pub(super) async fn explain(State(admin): State<Admin>, Asked(question): Asked<Explain>) -> Result<Response, Problem> {
     let Explain { url, user_id, session_id, group_id } = question;
     let who = Who { user_id, session_id, group_id };
-    let id = who.id()?;
     let name = match url {
         None => named(&admin, &Place { service: None, verb: None })?,
         Some(url) => routed(&admin, &url)?,
     };
-    let service = name.clone();
-    let context = crate::control::EvaluationContext {
-        user_id: who.user_id.clone(),
-        session_id: who.session_id.clone(),
-        group_id: who.group_id.clone(),
-        environment: None,
+    let snapshot = admin.control.snapshot();
+    let assigned = assigned(&snapshot, &name, &who)?;
+    let context = EvaluationContext {
+        user_id: who.user_id,
+        session_id: who.session_id,
+        group_id: who.group_id,
+        service: Some(name.clone()),
+        ..EvaluationContext::default()
     };
-    let (assigned, flags) = admin
-        .control
-        .ask(move |control| {
-            let assigned = control.assignment(&name, &id, who.user_id.as_deref(), who.group_id.as_deref())?;
-            let names: Vec<String> = control.all_flags().iter().map(|flag| flag.name.to_string()).collect();
-            let flags: Vec<_> = names.iter().map(|name| control.evaluate_flag(name, &context)).collect();
-            Ok((assigned, flags))
-        })
-        .await?;
-    Ok(Json(json!({ "service": service, "assignment": assigned, "flags": flags })).into_response())
+    let flags = evaluate_all(&snapshot, &context);
+    Ok(Json(json!({ "service": name, "assignment": assigned, "flags": flags })).into_response())
+}
+
+/// Where a user is.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+struct Assigned {
+    track: &'static str,
+    /// 0 to 9,999; absent without a deployment or without a drawn bucket.
+    bucket: Option<u16>,
+    /// In percent.
+    share: Share,
+    /// Why: share, include, exclude or none.
+    reason: &'static str,
+    /// The id that the bucket was drawn for.
+    identity: String,
+}
+
+fn assigned(snapshot: &Snapshot, name: &str, who: &Who) -> Result<Assigned, Problem> {
+    let identity = who.id()?;
+    let service = snapshot.services.iter().find(|service| service.config.name == name);
+    let service = service.ok_or(ControlError::NotFound { what: "service", name: name.to_owned() })?;
+    let place = service.place(Some(&identity), who.user_id.as_deref(), who.group_id.as_deref());
+    let share = service.canary.as_ref().map_or(Share::NOBODY, |canary| canary.subject.word().share());
+    let bucket = place.bucket.map(Bucket::number);
+    Ok(Assigned { track: place.track.name(), bucket, share, reason: place.reason, identity })
 }
 
 fn routed(admin: &Admin, url: &str) -> Result<String, Problem> {

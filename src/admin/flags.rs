@@ -9,9 +9,10 @@ use serde_json::json;
 
 use super::access::Caller;
 use super::api::Admin;
+use super::evaluation::{self, EvaluationContext};
 use super::problem::Problem;
 use super::request::{Body, Segments, if_match};
-use crate::control::{Controller, EvaluationContext, FlagOrder, FlagPatch};
+use crate::control::{Controller, FlagOrder, FlagPatch};
 use crate::decide::flags::Flag;
 
 fn answered(flag: &Flag) -> Response {
@@ -25,7 +26,7 @@ fn order(name: String, caller: &Caller, headers: &HeaderMap) -> FlagOrder {
 
 pub(super) async fn list(State(admin): State<Admin>) -> Response {
     let snapshot = admin.control.snapshot();
-    let flags: Vec<&Flag> = snapshot.all_flags.flags.values().collect();
+    let flags: Vec<&Flag> = snapshot.all_flags.flags.values().map(|flag| &**flag).collect();
     Json(json!({ "flags": flags, "version": snapshot.all_flags.version })).into_response()
 }
 
@@ -77,8 +78,7 @@ pub(super) async fn evaluate(
     Segments(name): Segments<String>,
     Body(Evaluate { context }): Body<Evaluate>,
 ) -> Result<Response, Problem> {
-    let result = admin.control.ask(move |control| Ok(control.evaluate_flag(&name, &context))).await?;
-    Ok(Json(result).into_response())
+    Ok(Json(evaluation::evaluate(&admin.control.snapshot(), &name, &context)).into_response())
 }
 
 #[derive(Default, Deserialize)]

@@ -36,7 +36,7 @@ pub(super) async fn metrics(State(admin): State<Admin>, headers: HeaderMap) -> R
     let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let format = Format::accepted(accept);
     let snapshot = admin.control.snapshot();
-    let gauge = |flag: &crate::decide::flags::Flag| FlagGauge {
+    let gauge = |flag: &Arc<crate::decide::flags::Flag>| FlagGauge {
         name: flag.name.to_string(),
         enabled: flag.enabled,
         rollout: flag.rollout_percentage.percentage(),

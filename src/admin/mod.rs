@@ -8,6 +8,7 @@ mod access;
 mod api;
 mod deployments;
 mod door;
+mod evaluation;
 mod events;
 mod flags;
 mod health;

@@ -69,13 +69,17 @@ impl Config {
         let sources = match kind {
             RuleKind::User => &self.identity.user,
             RuleKind::Group => &self.identity.group,
-            RuleKind::Percentage | RuleKind::Environment => return true,
+            _ => return true,
         };
-        let trusts = self.trusts_somebody();
-        sources.iter().any(|source| match source.belief {
+        sources.iter().any(|source| self.believes_source(source))
+    }
+
+    /// Whether anybody is believed who speaks there.
+    pub fn believes_source(&self, source: &Source) -> bool {
+        match source.belief {
             Belief::Anyone | Belief::Signed(_) => true,
-            Belief::TrustedPeers => trusts && matches!(source.place, Place::Header(_)),
-        })
+            Belief::TrustedPeers => self.trusts_somebody() && matches!(source.place, Place::Header(_)),
+        }
     }
 }
 
@@ -247,6 +251,9 @@ pub struct Identity {
     pub session: Vec<Place>,
     /// Groups, comma separated.
     pub group: Vec<Source>,
+    /// What else is known of whoever asks, by name, in the order of names: for rules about
+    /// attributes.
+    pub attributes: Vec<(String, Source)>,
     /// What users without either have.
     pub anonymous: Anonymous,
     /// What a bucket is drawn for.

@@ -210,6 +210,7 @@ static IDENTITY: Section = section(
         key("user", List(&SOURCE), "[ { header: x-user-id } ]", "the user's id"),
         key("session", List(&Sub(&SESSION)), "[ { cookie: session_id } ]", "the session's id, where there is no user"),
         key("group", List(&SOURCE), "[ { header: x-user-group } ]", "groups, comma separated"),
+        key("attributes", Names(&SOURCE), "{}", "what rules about attributes look at: a source by each name"),
         key(
             "anonymous",
             word!(ANONYMOUS),

@@ -7,6 +7,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 
 use super::checkpoint::Checkpoint;
+use super::compiled::Compiled;
 use super::error::ControlError;
 use super::events::{Change, Events};
 use super::publish;
@@ -49,6 +50,7 @@ pub struct Controller {
     pub(super) broken_flags: Option<String>,
     /// Another process is to have the state: nothing changes.
     pub(super) resting: bool,
+    pub(super) compiled: Compiled,
     pub(super) flag_counters: HashMap<Vec<String>, Arc<FlagCounters>>,
     pub(super) services: Vec<ServiceControl>,
     /// What was stored of services that the configuration lacks: nothing is lost.
@@ -94,6 +96,7 @@ impl Controller {
             flags: Arc::new(setup.flags.unwrap_or_default()),
             broken_flags: None,
             resting: false,
+            compiled: Compiled::default(),
             flag_counters: HashMap::new(),
             absent: absent(deployments.as_ref(), &setup.config),
             services,

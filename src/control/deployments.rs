@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use super::controller::Controller;
 use super::deployment::{Begin, Chosen, Deployment};
@@ -10,7 +10,7 @@ use super::error::ControlError;
 use super::service::{ServiceControl, ServiceOverview};
 use crate::clock;
 use crate::decide::bucket::Share;
-use crate::decide::flags::{Chosen as Chooser, Rule, Target};
+use crate::decide::flags::{Rule, Target};
 use crate::decide::guard::{Alpha, Enforcement, GuardPlan, RateRule, SlowerThan};
 use crate::decide::rollout::{
     Cause, Conduct, Event, OnComplete, OnFail, OnInsufficient, Plan, Stages, Steps, Strategy,
@@ -180,21 +180,6 @@ pub struct Order {
 pub struct Answers {
     /// The version that the pool to deploy answers, and from where.
     pub version: Option<(String, String)>,
-}
-
-/// Where a user is.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Assigned {
-    /// `stable` or `canary`.
-    pub track: &'static str,
-    /// 0 to 9,999; absent without a deployment or without a drawn bucket.
-    pub bucket: Option<u16>,
-    /// In percent.
-    pub share: Share,
-    /// Why: share, include, exclude or none.
-    pub reason: &'static str,
-    /// The id that the bucket was drawn for.
-    pub identity: String,
 }
 
 /// An outcome that the proxy did not see.
@@ -387,36 +372,6 @@ impl Controller {
         self.services.iter().map(ServiceControl::overview).collect()
     }
 
-    /// Where a user would be sent now; groups as a comma separated list.
-    ///
-    /// # Errors
-    /// An unknown service.
-    pub fn assignment(
-        &mut self,
-        name: &str,
-        identity: &str,
-        user: Option<&str>,
-        groups: Option<&str>,
-    ) -> Result<Assigned, ControlError> {
-        let service = self.service(name)?;
-        let identity = identity.to_owned();
-        let Some(deployment) = &service.current else {
-            let track = Track::Stable.name();
-            return Ok(Assigned { track, bucket: None, share: Share::NOBODY, reason: "none", identity });
-        };
-        let word = deployment.run.subject.word();
-        let share = word.share();
-        let (track, bucket, reason) = if chooser(&deployment.chosen().exclude).has(user, groups) {
-            (Track::Stable, None, "exclude")
-        } else if chooser(&deployment.chosen().include).has(user, groups) && !word.closed() {
-            (Track::Canary, None, "include")
-        } else {
-            let bucket = deployment.salt().bucket(&identity);
-            (if word.reaches(bucket) { Track::Canary } else { Track::Stable }, Some(bucket.number()), "share")
-        };
-        Ok(Assigned { track: track.name(), bucket, share, reason, identity })
-    }
-
     /// Records outcomes of work that the proxy does not see.
     ///
     /// # Errors
@@ -455,10 +410,6 @@ impl Controller {
         }
         Ok(reports.len())
     }
-}
-
-fn chooser(rules: &[Rule]) -> Chooser {
-    Chooser::new(rules)
 }
 
 /// The request with the service's defaults.

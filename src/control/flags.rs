@@ -1,46 +1,21 @@
-//! Flags: set, changed, deleted, evaluated.
+//! Flags: set, changed, deleted.
 
-use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use serde_json::{Map, Value};
 
+use super::compiled::Terms;
 use super::controller::Controller;
 use super::error::ControlError;
+use super::prerequisites;
 use crate::clock;
 use crate::config::Expose;
 use crate::decide::bucket::Share;
-use crate::decide::flags::{CompiledFlag, Context, Evaluation, Flag, FlagName, ForcedValue, Reason, RuleKind};
+use crate::decide::flags::{CompiledFlag, Flag, FlagName, field_text};
 
 /// No more flags than this are kept.
 const FLAGS_MAX: usize = 10_000;
-
-/// Who a flag is evaluated for, by an API call.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct EvaluationContext {
-    /// The user's id.
-    pub user_id: Option<String>,
-    /// The session's id, where there is no user.
-    pub session_id: Option<String>,
-    /// Groups, comma separated.
-    pub group_id: Option<String>,
-    /// Another environment than the configured one.
-    pub environment: Option<String>,
-}
-
-/// The guide's result.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct FlagEvaluation {
-    /// Which flag.
-    pub flag_name: String,
-    /// On or off.
-    pub enabled: bool,
-    /// Why.
-    pub reason: Reason,
-    /// The rule that decided.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub rule_matched: Option<RuleKind>,
-}
 
 /// Who changes a flag, and what of.
 #[derive(Clone, Debug)]
@@ -59,7 +34,7 @@ pub type FlagPatch = Map<String, Value>;
 impl Controller {
     /// All flags.
     pub fn all_flags(&self) -> Vec<Flag> {
-        self.flags.flags.values().cloned().collect()
+        self.flags.flags.values().map(|flag| (**flag).clone()).collect()
     }
 
     /// One flag.
@@ -67,7 +42,7 @@ impl Controller {
     /// # Errors
     /// Where there is none.
     pub fn flag(&self, name: &str) -> Result<Flag, ControlError> {
-        self.flags.flags.get(name).cloned().ok_or_else(|| unknown(name))
+        self.flags.flags.get(name).map(|flag| (**flag).clone()).ok_or_else(|| unknown(name))
     }
 
     /// Sets a flag: its fields as the guide has them, without name and times.
@@ -120,6 +95,10 @@ impl Controller {
     pub fn delete_flag(&mut self, order: &FlagOrder) -> Result<Flag, ControlError> {
         self.check_flag_file()?;
         let flag = self.flag(&order.name)?;
+        if let Some(other) = prerequisites::resting_on(&self.flags.flags, &order.name).next() {
+            let detail = format!("the flag `{}` rests on it", other.name);
+            return Err(ControlError::Conflict { code: "neededBy", detail });
+        }
         self.check_match(order)?;
         self.flags_mut().remove(order.name.as_str());
         self.flag_changed("flagDeleted", &order.by, Some(&order.name), format!("flag {} is deleted", order.name));
@@ -135,7 +114,8 @@ impl Controller {
 
     /// After all else is fine (RFC 9110 section 13.2.1).
     fn check_match(&self, order: &FlagOrder) -> Result<(), ControlError> {
-        let now = self.flags.flags.get(order.name.as_str()).map_or_else(|| "none".to_owned(), Self::flag_tag);
+        let now =
+            self.flags.flags.get(order.name.as_str()).map_or_else(|| "none".to_owned(), |flag| Self::flag_tag(flag));
         match order.if_match.as_deref() {
             None => Ok(()),
             Some("*") if now != "none" => Ok(()),
@@ -145,45 +125,33 @@ impl Controller {
     }
 
     /// The flags to change, in the file's next version.
-    fn flags_mut(&mut self) -> &mut std::collections::BTreeMap<FlagName, Flag> {
-        let file = std::sync::Arc::make_mut(&mut self.flags);
+    fn flags_mut(&mut self) -> &mut BTreeMap<FlagName, Arc<Flag>> {
+        let file = Arc::make_mut(&mut self.flags);
         file.version += 1;
         file.last_updated = clock::rfc3339();
         &mut file.flags
     }
 
-    /// Evaluates a flag for somebody.
-    pub fn evaluate_flag(&self, name: &str, context: &EvaluationContext) -> FlagEvaluation {
-        let id = context.user_id.as_deref().or(context.session_id.as_deref()).filter(|id| !id.is_empty());
-        let context = Context {
-            id,
-            user: context.user_id.as_deref(),
-            groups: context.group_id.as_deref(),
-            environment: context.environment.as_deref(),
-        };
-        let flag = self.flags.flags.get(name);
-        let result = flag.map_or(Evaluation::UNKNOWN, |flag| self.compile(flag).evaluate(&context));
-        FlagEvaluation {
-            flag_name: name.to_owned(),
-            enabled: result.enabled,
-            reason: result.reason,
-            rule_matched: result.rule_matched,
-        }
-    }
-
-    pub(super) fn compile(&self, flag: &Flag) -> CompiledFlag {
+    /// All flags, compiled for the configuration of now.
+    pub(super) fn compile(&mut self) -> Arc<BTreeMap<FlagName, Arc<CompiledFlag>>> {
         let settings = &self.config.flags;
-        let variable = format!("{}{}", settings.environment_prefix, flag.name.as_variable_part());
-        let forced = self.variables.get(&variable).and_then(|text| ForcedValue::parse(text));
-        CompiledFlag::new(flag, &self.config.environment, settings.environment_rules, forced)
+        let terms = Terms {
+            home: self.config.environment.clone(),
+            reading: settings.environment_rules,
+            prefix: settings.environment_prefix.clone(),
+            ramps: Vec::new(),
+        };
+        let variables = &self.variables;
+        self.compiled.of(&self.flags, terms, |name| variables.get(name).map(String::as_str))
     }
 
     fn store(&mut self, flag: Flag, order: &FlagOrder) -> Result<Flag, ControlError> {
         self.check_limits(&flag)?;
+        prerequisites::check(&self.flags.flags, &flag)?;
         self.check_match(order)?;
         let state = if flag.enabled { "on" } else { "off" };
         let text = format!("flag {} is {state}, {} of users", flag.name, flag.rollout_percentage);
-        self.flags_mut().insert(flag.name.clone(), flag.clone());
+        self.flags_mut().insert(flag.name.clone(), Arc::new(flag.clone()));
         self.flag_changed("flag", &order.by, Some(flag.name.as_str()), text);
         Ok(flag)
     }
@@ -201,9 +169,10 @@ impl Controller {
             return too_much("sameHeader", format!("`{}` and `{twin}` would be the same header", written.name));
         }
         let settings = &self.config.flags.headers;
-        let one_more = Some(&written.name).filter(|name| new && self.is_exposed(name));
-        let exposed: Vec<&FlagName> = self.exposed_names().chain(one_more).collect();
-        let bytes: usize = exposed.iter().map(|name| settings.prefix.len() + name.as_str().len() + "false".len()).sum();
+        let others = self.exposed_names().filter(|name| **name != written.name);
+        let others = others.filter_map(|name| self.flags.flags.get(name)).map(|flag| &**flag);
+        let exposed: Vec<&Flag> = others.chain(Some(written).filter(|flag| self.is_exposed(&flag.name))).collect();
+        let bytes: usize = exposed.iter().map(|flag| settings.prefix.len() + longest_field(flag)).sum();
         if exposed.len() > settings.max_count {
             let detail = format!("flags.headers.maxCount is {}: this flag would be one more", settings.max_count);
             return too_much("tooManyHeaders", detail);
@@ -242,10 +211,19 @@ fn parse(fields: FlagPatch) -> Result<Flag, ControlError> {
         let rule = serde_json::from_value::<crate::decide::flags::Rule>(rule.clone());
         rule.map_err(|error| ControlError::invalid(&format!("rules[{index}]"), error.to_string()))?;
     }
-    serde_json::from_value(Value::Object(fields)).map_err(|error| {
+    let flag: Flag = serde_json::from_value(Value::Object(fields)).map_err(|error| {
         let text = error.to_string();
         // serde names a missing or wrong field in backticks.
         let field = text.split('`').nth(1).unwrap_or_default().to_owned();
         ControlError::Invalid { field, detail: text }
-    })
+    })?;
+    flag.check().map_err(|flaw| ControlError::Invalid { field: flaw.field, detail: flaw.detail })?;
+    Ok(flag)
+}
+
+/// What the header of a flag may have, name and value.
+fn longest_field(flag: &Flag) -> usize {
+    let values = flag.variants.values().filter_map(|variant| field_text(&variant.value));
+    let longest = values.map(|text| text.len()).max().unwrap_or("false".len());
+    flag.name.as_str().len() + longest
 }

@@ -9,6 +9,7 @@
 //! Flag changes that wait together share one write.
 
 mod checkpoint;
+mod compiled;
 mod controller;
 mod deployment;
 mod deployments;
@@ -16,6 +17,7 @@ mod error;
 mod events;
 mod flags;
 mod outlook;
+mod prerequisites;
 mod publish;
 mod reconfigure;
 mod rehearsal;
@@ -31,14 +33,14 @@ use tokio::sync::{mpsc, oneshot};
 
 pub use checkpoint::Checkpoint;
 pub use controller::{Controller, Setup};
-pub use deployments::{Action, Answers, Assigned, OUTCOMES_MAX, Order, OutcomeReport, StartRequest, Started};
+pub use deployments::{Action, Answers, OUTCOMES_MAX, Order, OutcomeReport, StartRequest, Started};
 pub use error::ControlError;
 pub use events::{Change, Events};
-pub use flags::{EvaluationContext, FlagEvaluation, FlagOrder, FlagPatch};
+pub use flags::{FlagOrder, FlagPatch};
 pub use outlook::{RolloutOutlook, StageOutlook, rollout_outlook};
 pub use rehearsal::{RehearsalOverview, RehearsalRequest};
 pub use service::ServiceOverview;
-pub use warnings::flag_warnings;
+pub use warnings::{flag_warnings, lint_flags};
 
 use crate::snapshot::Snapshot;
 use run::Command;

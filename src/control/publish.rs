@@ -84,8 +84,11 @@ fn role(service: &mut ServiceControl, track: Track, pool: usize, version: Option
 }
 
 fn flags(controller: &mut Controller) -> FlagSet {
+    let all = controller.compile();
     let settings = &controller.config.flags.headers;
     let mut exposed = Vec::new();
+    // What tells one set of counters from another: names, and the answers of each.
+    let (mut counted, mut counters) = (Vec::new(), 0);
     for name in controller.exposed_names() {
         if exposed.len() == settings.max_count {
             // Only a file edited by hand has more: writes are checked.
@@ -96,18 +99,26 @@ fn flags(controller: &mut Controller) -> FlagSet {
             break;
         }
         let header = HeaderName::try_from(format!("{}{}", settings.prefix, name.as_header_part()));
-        if let (Some(flag), Ok(header)) = (controller.flags.flags.get(name.as_str()), header) {
-            exposed.push(ExposedFlag { flag: controller.compile(flag), header });
+        if let (Some(flag), Ok(header)) = (all.get(name), header) {
+            let flag = ExposedFlag::new(Arc::clone(flag), header, counters);
+            counted.push(name.to_string());
+            for (_, answer) in flag.counters() {
+                counted.push(answer);
+                counters += 1;
+            }
+            exposed.push(flag);
         }
     }
-    let names: Vec<String> = exposed.iter().map(|exposed| exposed.flag.name().to_string()).collect();
-    let (workers, count) = (controller.recorders(), exposed.len());
+    let workers = controller.recorders();
     // The same flags keep their counters; another set begins anew.
-    controller.flag_counters.retain(|known, _| *known == names);
-    let counters = controller.flag_counters.entry(names).or_insert_with(|| Arc::new(FlagCounters::new(workers, count)));
+    controller.flag_counters.retain(|known, _| *known == counted);
+    let kept =
+        controller.flag_counters.entry(counted).or_insert_with(|| Arc::new(FlagCounters::new(workers, counters)));
     FlagSet {
         splits: exposed.iter().any(|exposed| exposed.flag.splits()),
-        counters: Some(Arc::clone(counters)),
+        asks_the_time: exposed.iter().any(|exposed| exposed.flag.asks_the_time()),
+        counters: Some(Arc::clone(kept)),
         exposed,
+        all,
     }
 }

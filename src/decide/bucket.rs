@@ -157,6 +157,11 @@ impl Salt {
         Self::of("flag", name)
     }
 
+    /// The salt that draws a flag's variant for those who have it on.
+    pub fn variant(flag: &str) -> Self {
+        Self::of("variant", flag)
+    }
+
     /// The salt of a deployment's buckets: other first users every time.
     pub fn deployment(id: &str) -> Self {
         Self::of("deployment", id)
@@ -171,20 +176,23 @@ impl Salt {
         Self(format!("{kind}/{name}:").into_bytes().into_boxed_slice())
     }
 
-    /// The bucket of an id: xxh3-64 with seed 0 over salt and id, scaled to 10,000.
+    /// The bucket of an id: its hash scaled to 10,000.
     pub fn bucket(&self, id: &str) -> Bucket {
+        Bucket::of_hash(self.hash(id))
+    }
+
+    /// xxh3-64 with seed 0 over salt and id.
+    pub fn hash(&self, id: &str) -> u64 {
         let (salt, id) = (&self.0[..], id.as_bytes());
         let length = salt.len() + id.len();
-        let hash = if length <= STACK {
+        if length <= STACK {
             let mut text = [0_u8; STACK];
             text[..salt.len()].copy_from_slice(salt);
             text[salt.len()..length].copy_from_slice(id);
             xxh3_64(&text[..length])
         } else {
             xxh3_64(&[salt, id].concat())
-        };
-        // The product's upper half is below 10,000.
-        Bucket::of_hash(hash)
+        }
     }
 }
 

@@ -15,14 +15,14 @@ use super::headers::{
     self, FEATURE_FLAGS, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, X_REQUEST_ID, X_SERIN_REASON,
     X_SERIN_TRACK, X_SERIN_VERSION,
 };
-use super::identity::Identity;
+use super::identity::{Identity, RequestAttributes};
 use super::view::{ServiceView, View};
+use crate::clock;
 use crate::config::HeaderStyle;
 use crate::decide::flags::Context;
+use crate::subject::Track;
 use crate::upstream::HeadFields;
 
-static TRUE: HeaderValue = HeaderValue::from_static("true");
-static FALSE: HeaderValue = HeaderValue::from_static("false");
 static HTTP: HeaderValue = HeaderValue::from_static("http");
 static HTTPS: HeaderValue = HeaderValue::from_static("https");
 
@@ -89,7 +89,7 @@ impl<'a> Added<'a> {
     /// Writes Serin's own.
     pub(super) fn write(&self, role: Role, fields: &mut HeadFields<'_>) {
         self.write_track(role, fields);
-        self.write_flags(fields);
+        self.write_flags(role.track, fields);
         self.write_origin(fields);
         match self.request_id {
             RequestId::Given(value) => fields.add(&X_REQUEST_ID, value),
@@ -106,34 +106,46 @@ impl<'a> Added<'a> {
         }
     }
 
-    fn write_flags(&self, fields: &mut HeadFields<'_>) {
+    fn write_flags(&self, track: Track, fields: &mut HeadFields<'_>) {
         let snapshot = &self.view.snapshot;
+        let attributes = self.attributes();
         let context = Context {
             id: self.identity.id.as_deref(),
             user: self.identity.user.as_deref(),
             groups: self.identity.groups.as_deref(),
             environment: None,
+            canary: Some(track == Track::Canary),
+            attributes: Some(&attributes),
+            unix_millis: if snapshot.flags.asks_the_time { clock::unix_millis() } else { 0 },
+            ramps: &[],
         };
+        let list = snapshot.config.flags.headers.style == HeaderStyle::List;
         let mut enabled = String::new();
-        for (index, exposed) in snapshot.flags.exposed.iter().enumerate() {
-            let on = exposed.flag.evaluate(&context).enabled;
+        for exposed in &snapshot.flags.exposed {
+            let evaluation = exposed.flag.evaluate(&context);
             if let Some(counters) = &snapshot.flags.counters {
-                counters.count(self.client.worker.index, index, on);
+                counters.count(self.client.worker.index, exposed.counter(&evaluation));
             }
-            match snapshot.config.flags.headers.style {
-                HeaderStyle::Each => fields.add(&exposed.header, if on { &TRUE } else { &FALSE }),
-                HeaderStyle::List if on => {
-                    let comma = if enabled.is_empty() { "" } else { ", " };
-                    enabled.push_str(comma);
-                    enabled.push_str(exposed.flag.name().as_str());
+            if !list {
+                if let Some(value) = exposed.value(&evaluation) {
+                    fields.add(&exposed.header, value);
                 }
-                HeaderStyle::List => {}
+            } else if evaluation.enabled {
+                let comma = if enabled.is_empty() { "" } else { ", " };
+                enabled.push_str(comma);
+                enabled.push_str(exposed.flag.name().as_str());
             }
         }
-        if snapshot.config.flags.headers.style == HeaderStyle::List
-            && let Ok(value) = HeaderValue::try_from(enabled)
-        {
+        if list && let Ok(value) = HeaderValue::try_from(enabled) {
             fields.add(&FEATURE_FLAGS, &value);
+        }
+    }
+
+    fn attributes(&self) -> RequestAttributes<'_> {
+        RequestAttributes {
+            sources: &self.view.snapshot.config.identity.attributes,
+            headers: &self.parts.headers,
+            trusted: self.client.trusted,
         }
     }
 

@@ -30,7 +30,8 @@ use super::upload::{Gate, Upload};
 use super::view::{ServiceView, View};
 use crate::clock;
 use crate::config::Ignore;
-use crate::decide::bucket::{Share, fingerprint};
+use crate::decide::bucket::fingerprint;
+use crate::snapshot::Place;
 use crate::subject::Track;
 use crate::telemetry::{ErrorKind, Refusal};
 
@@ -197,34 +198,21 @@ pub(super) fn client_address(client: &Client, headers: &HeaderMap) -> IpAddr {
     addresses.find(|address| !client.listener.trusted.contain(*address)).unwrap_or(client.peer)
 }
 
-/// Override, exclude, include, share, in this order.
+/// An override, else what the deployment says.
 fn assign(service: &ServiceView, identity: &Identity<'_>, headers: &HeaderMap) -> Assignment {
     let Some(canary) = &service.state.canary else {
         return Assignment { word: None, bucket: None, track: Track::Stable, reason: "none" };
     };
     let word = canary.subject.word();
-    let without_bucket = |track, reason| Assignment { word: Some(word), bucket: None, track, reason };
     if let Some(secret) = &service.state.config.override_secret
         && !word.closed()
         && let Some(track) = force::forced(secret, &service.state.config.name, headers, clock::unix_seconds())
     {
-        return without_bucket(track, OVERRIDE);
+        return Assignment { word: Some(word), bucket: None, track, reason: OVERRIDE };
     }
     let (user, groups) = (identity.user.as_deref(), identity.groups.as_deref());
-    if canary.exclude.has(user, groups) {
-        return without_bucket(Track::Stable, "exclude");
-    }
-    if canary.include.has(user, groups) && !word.closed() {
-        return without_bucket(Track::Canary, "include");
-    }
-    let bucket = identity.sticky.as_deref().map(|id| canary.salt.bucket(id));
-    let on_canary = match bucket {
-        Some(bucket) => word.reaches(bucket),
-        None => word.share() == Share::EVERYBODY,
-    };
-    let track = if on_canary { Track::Canary } else { Track::Stable };
-    let drawn = bucket.is_some() || on_canary;
-    Assignment { word: Some(word), bucket, track, reason: if drawn { "share" } else { "none" } }
+    let Place { track, bucket, reason } = canary.place(word, identity.sticky.as_deref(), user, groups);
+    Assignment { word: Some(word), bucket, track, reason }
 }
 
 fn is_ignored(ignore: &Ignore, head: &Head<'_>, headers: &HeaderMap) -> bool {

@@ -144,27 +144,32 @@ pub(super) fn clean_answer(headers: &mut HeaderMap) -> Option<Duration> {
 pub(super) fn has_one_length<B>(response: &mut Response<B>) -> bool {
     let status = response.status();
     let headers = response.headers_mut();
-    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
-    let coding = codings.next();
-    let chunked_only = coding.is_none_or(|coding| {
-        codings.next().is_none() && coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked")
-    });
-    if !chunked_only || (coding.is_some() && headers.contains_key(CONTENT_LENGTH)) {
+    let (mut codings, mut chunked_only) = (0, true);
+    let (mut lengths, mut length) = (0, None);
+    let mut as_it_should_be = true;
+    for (name, value) in headers.iter() {
+        if name == TRANSFER_ENCODING {
+            codings += 1;
+            chunked_only &= codings == 1 && value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked");
+        } else if name == CONTENT_LENGTH {
+            for part in value.as_bytes().split(|byte| *byte == b',') {
+                lengths += 1;
+                let one = number(part);
+                if one.is_none() || *length.get_or_insert(one) != one {
+                    return false;
+                }
+                as_it_should_be &= lengths == 1 && !part.starts_with(b"0") && part.trim_ascii().len() == part.len();
+            }
+        }
+    }
+    if !chunked_only || (codings > 0 && lengths > 0) {
         return false;
     }
     if status == StatusCode::NO_CONTENT {
         headers.remove(CONTENT_LENGTH);
-        return true;
+    } else if let (Some(length), false) = (length.flatten(), as_it_should_be) {
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
     }
-    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
-    let Some(first) = lengths.next() else { return true };
-    let mut parts =
-        std::iter::once(first).chain(lengths).flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
-    let Some(length) = parts.next().and_then(number) else { return false };
-    if !parts.all(|part| number(part) == Some(length)) {
-        return false;
-    }
-    headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
     true
 }
 

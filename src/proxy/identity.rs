@@ -11,6 +11,7 @@ use http::header::{COOKIE, HeaderMap, HeaderValue};
 use siphasher::sip::SipHasher24;
 
 use crate::config::{self, Anonymous, Belief, Place, Source, Stick};
+use crate::decide::flags::{Attribute, Attributes};
 
 /// The name of Serin's own cookie.
 pub(crate) const COOKIE_NAME: &str = "serin_id";
@@ -112,25 +113,8 @@ impl Identifier<'_> {
 
     /// The first source that is present and not empty, and whether it is believed.
     fn first<'h>(&self, sources: &[Source], headers: &'h HeaderMap) -> (Option<Cow<'h, str>>, bool) {
-        let found = sources.iter().find_map(|source| self.read(source, headers));
+        let found = sources.iter().find_map(|source| read(source, headers, self.trusted));
         found.map_or((None, false), |(value, believed)| (Some(value), believed))
-    }
-
-    /// What a source says, and whether it is believed; what is not signed where it should be
-    /// is not there.
-    fn read<'h>(&self, source: &Source, headers: &'h HeaderMap) -> Option<(Cow<'h, str>, bool)> {
-        let found = text(&source.place, headers)?;
-        let value = match (&source.belief, found) {
-            (Belief::TrustedPeers | Belief::Anyone, found) => found,
-            (Belief::Signed(signed), Cow::Borrowed(text)) => signed.open(text)?,
-            // Bytes that are no text were signed by nobody.
-            (Belief::Signed(_), Cow::Owned(_)) => return None,
-        };
-        let believed = match source.belief {
-            Belief::TrustedPeers => self.trusted && matches!(source.place, Place::Header(_)),
-            Belief::Anyone | Belief::Signed(_) => true,
-        };
-        (!value.is_empty() && value.len() <= ID_BYTES_MAX).then_some((value, believed))
     }
 
     fn anonymous<'h>(&self, headers: &'h HeaderMap, minted: &mut Option<String>) -> Option<Cow<'h, str>> {
@@ -159,6 +143,39 @@ impl Identifier<'_> {
         let id = value[..ID_DIGITS].to_owned();
         *minted = Some(value);
         Some(Cow::Owned(id))
+    }
+}
+
+/// What a source says, and whether it is believed; what is not signed where it should be
+/// is not there.
+fn read<'h>(source: &Source, headers: &'h HeaderMap, trusted: bool) -> Option<(Cow<'h, str>, bool)> {
+    let found = text(&source.place, headers)?;
+    let value = match (&source.belief, found) {
+        (Belief::TrustedPeers | Belief::Anyone, found) => found,
+        (Belief::Signed(signed), Cow::Borrowed(text)) => signed.open(text)?,
+        // Bytes that are no text were signed by nobody.
+        (Belief::Signed(_), Cow::Owned(_)) => return None,
+    };
+    let believed = match source.belief {
+        Belief::TrustedPeers => trusted && matches!(source.place, Place::Header(_)),
+        Belief::Anyone | Belief::Signed(_) => true,
+    };
+    (!value.is_empty() && value.len() <= ID_BYTES_MAX).then_some((value, believed))
+}
+
+/// What is known of whoever sent a request beyond who it is; read where a rule asks.
+#[derive(Debug)]
+pub(super) struct RequestAttributes<'a> {
+    pub(super) sources: &'a [(String, Source)],
+    pub(super) headers: &'a HeaderMap,
+    pub(super) trusted: bool,
+}
+
+impl Attributes for RequestAttributes<'_> {
+    fn get(&self, name: &str) -> Option<Attribute<'_>> {
+        let found = self.sources.binary_search_by(|(own, _)| own.as_str().cmp(name)).ok()?;
+        let (value, believed) = read(&self.sources[found].1, self.headers, self.trusted)?;
+        believed.then_some(Attribute::Text(value))
     }
 }
 

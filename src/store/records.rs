@@ -2,9 +2,10 @@
 //! files stay readable whatever the program's types become.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 use crate::decide::bucket::Share;
@@ -18,7 +19,8 @@ use crate::decide::time::seconds;
 #[serde(rename_all = "camelCase")]
 pub struct FlagFile {
     /// By name. A file without them is none of ours: reading it as empty would lose them.
-    pub flags: BTreeMap<FlagName, Flag>,
+    #[serde(deserialize_with = "checked")]
+    pub flags: BTreeMap<FlagName, Arc<Flag>>,
     /// RFC 3339.
     #[serde(default)]
     pub last_updated: String,
@@ -28,6 +30,15 @@ pub struct FlagFile {
     /// What Serin does not know: kept as it came.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
+}
+
+/// Flags that can be evaluated: a file with one that cannot be is a broken one.
+fn checked<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<FlagName, Arc<Flag>>, D::Error> {
+    let flags: BTreeMap<FlagName, Arc<Flag>> = BTreeMap::deserialize(deserializer)?;
+    for (name, flag) in &flags {
+        flag.check().map_err(|flaw| serde::de::Error::custom(format!("the flag `{name}`: {flaw}")))?;
+    }
+    Ok(flags)
 }
 
 /// `deploy-state.json`: the guide's own shape with the three-line form, else one entry a service.

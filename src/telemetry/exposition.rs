@@ -369,10 +369,10 @@ impl Scrape {
         families.counters(
             "serin_flag_evaluations",
             "Evaluations of exposed flags for requests",
-            flags.exposed.iter().enumerate().flat_map(|(index, exposed)| {
-                [true, false].map(|on| {
-                    let labels = vec![("flag", exposed.flag.name().to_string()), ("value", on.to_string())];
-                    (labels, counters.sum(index, on))
+            flags.exposed.iter().flat_map(|exposed| {
+                exposed.counters().map(|(counter, answer)| {
+                    let labels = vec![("flag", exposed.flag.name().to_string()), ("value", answer)];
+                    (labels, counters.sum(counter))
                 })
             }),
         )

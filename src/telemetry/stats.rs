@@ -173,19 +173,19 @@ impl PoolSeries {
 pub struct FlagCounters(Rows);
 
 impl FlagCounters {
-    /// Nothing yet, for this many flags.
-    pub fn new(workers: usize, flags: usize) -> Self {
-        Self(Rows::new(workers, flags * 2))
+    /// Nothing yet, for this many answers of all flags.
+    pub fn new(workers: usize, answers: usize) -> Self {
+        Self(Rows::new(workers, answers))
     }
 
-    /// Counts an evaluation.
-    pub fn count(&self, worker: usize, flag: usize, on: bool) {
-        self.0.bump(worker, flag * 2 + usize::from(on));
+    /// Counts an answer.
+    pub fn count(&self, worker: usize, answer: usize) {
+        self.0.bump(worker, answer);
     }
 
-    /// How often a flag was on, or off.
-    pub fn sum(&self, flag: usize, on: bool) -> u64 {
-        self.0.sum(flag * 2 + usize::from(on))
+    /// How often there was this answer.
+    pub fn sum(&self, answer: usize) -> u64 {
+        self.0.sum(answer)
     }
 }
 

@@ -21,8 +21,9 @@ use crate::telemetry::ProcessStats;
 
 /// What hyper buffers of an answer's body: who reads slowly holds no more, nor does a head have more.
 const BUFFER: usize = 64 << 10;
-/// Fields in an answer's head.
-const FIELDS: usize = 256;
+/// Fields in an answer's head. hyper has room for a hundred on its stack; for more it would
+/// allocate with every answer.
+const FIELDS: usize = 100;
 
 /// How many connections are kept idle, and for how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -170,7 +170,19 @@ fn identity(node: &Node<'_>) -> Option<Identity> {
     let session = map.read("session", |node| all(node.list()?.iter().map(|node| place(node, &node.map()?))));
     let anonymous = map.read("anonymous", |node| node.word(&keys::ANONYMOUS));
     let stick = map.read("stick", |node| node.word(&keys::STICK));
-    Some(Identity { user: user?, session: session?, group: group?, anonymous: anonymous?, stick: stick? })
+    let attributes = map.read("attributes", |node| {
+        let mut sources = all(node.entries()?.iter().map(|(name, node)| Some((name.clone(), source(node)?))))?;
+        sources.sort_by(|(one, _), (other, _)| one.cmp(other));
+        Some(sources)
+    });
+    Some(Identity {
+        user: user?,
+        session: session?,
+        group: group?,
+        attributes: attributes?,
+        anonymous: anonymous?,
+        stick: stick?,
+    })
 }
 
 fn source(node: &Node<'_>) -> Option<Source> {

@@ -6,20 +6,18 @@ use crate::decide::flags::{Rule, RuleKind};
 
 pub(super) fn of(map: &Map<'_>, config: &Config) {
     if map.given("identity").is_some() {
-        for (list, sources) in sources(config) {
-            for (index, source) in sources.iter().enumerate() {
-                let place = map.node.at(&format!("identity.{list}[{index}]"));
-                if matches!(source.belief, Belief::Anyone) {
-                    let name = &source.place;
-                    let hint = "right only where nobody but your own gateway can send it".to_owned();
-                    place.strange(format!("`trust: true`: {name} is believed from anyone"), Some(hint));
-                } else if matches!((&source.belief, &source.place), (Belief::TrustedPeers, Place::Header(_)))
-                    && !config.trusts_somebody()
-                {
-                    let message =
-                        format!("{} is believed from nobody: it draws a bucket, but matches no rule", source.place);
-                    place.strange(message, Some(HOW_TO_BELIEVE.to_owned()));
-                }
+        for (path, source) in sources(config) {
+            let place = map.node.at(&format!("identity.{path}"));
+            if matches!(source.belief, Belief::Anyone) {
+                let name = &source.place;
+                let hint = "right only where nobody but your own gateway can send it".to_owned();
+                place.strange(format!("`trust: true`: {name} is believed from anyone"), Some(hint));
+            } else if matches!((&source.belief, &source.place), (Belief::TrustedPeers, Place::Header(_)))
+                && !config.trusts_somebody()
+            {
+                let message =
+                    format!("{} is believed from nobody: it draws a bucket, but matches no rule", source.place);
+                place.strange(message, Some(HOW_TO_BELIEVE.to_owned()));
             }
         }
     }
@@ -42,6 +40,12 @@ pub(super) fn of(map: &Map<'_>, config: &Config) {
 
 const HOW_TO_BELIEVE: &str = "listeners: `trustedProxies: [10.0.0.0/8]` names the peers that write it; `verify` or `jwt` on a source believes what is signed; `trust: true` believes anyone";
 
-fn sources(config: &Config) -> [(&'static str, &[Source]); 2] {
-    [("user", &config.identity.user), ("group", &config.identity.group)]
+/// All sources, each with its place under `identity`.
+fn sources(config: &Config) -> impl Iterator<Item = (String, &Source)> {
+    let identity = &config.identity;
+    let lists = [("user", &identity.user), ("group", &identity.group)];
+    let listed = lists.into_iter().flat_map(|(list, sources)| {
+        sources.iter().enumerate().map(move |(index, source)| (format!("{list}[{index}]"), source))
+    });
+    listed.chain(identity.attributes.iter().map(|(name, source)| (format!("attributes.{name}"), source)))
 }

@@ -1,11 +1,16 @@
-//! What a flag means for one context: on or off, with the reason.
+//! What a flag means for one context: on or off, or which variant, with the reason.
 //!
-//! A flag is compiled once per change; evaluating it allocates nothing.
+//! A flag is compiled once per change; evaluating one of the guide's kind allocates nothing.
+
+use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::model::{Flag, FlagName, OneOrMany, Rule, RuleKind, Target};
-use crate::decide::bucket::{Salt, Share};
+use super::attribute::{Attribute, Attributes};
+use super::compiled::{CompiledFlag, CompiledRule, Drawn, ForcedValue, Matcher};
+use super::model::{Rule, RuleKind, Target};
+use super::texts::Texts;
+use crate::decide::bucket::Share;
 
 /// Who asks.
 #[derive(Clone, Copy, Debug, Default)]
@@ -19,6 +24,27 @@ pub struct Context<'a> {
     pub groups: Option<&'a str>,
     /// Another environment than the configured one.
     pub environment: Option<&'a str>,
+    /// Whether a deployment has sent the request to its canary; `None`: nobody knows.
+    pub canary: Option<bool>,
+    /// What else is known.
+    pub attributes: Option<&'a dyn Attributes>,
+    /// Now, in milliseconds since 1970; of interest to [`CompiledFlag::asks_the_time`] alone.
+    pub unix_millis: i64,
+    /// How far each ramp is, in the order of their numbers.
+    pub ramps: &'a [Share],
+}
+
+impl<'a> Context<'a> {
+    /// The id that is drawn for, where there is one.
+    pub(super) fn targeting_key(&self) -> Option<&'a str> {
+        self.id.filter(|id| !id.is_empty())
+    }
+
+    /// An attribute; the id is one by OpenFeature's name for it.
+    pub(super) fn attribute(&self, name: &str) -> Option<Attribute<'a>> {
+        let own = || self.targeting_key().filter(|_| name == "targetingKey").map(|id| Attribute::Text(id.into()));
+        self.attributes.and_then(|attributes| attributes.get(name)).or_else(own)
+    }
 }
 
 /// Why a flag is on or off.
@@ -31,6 +57,10 @@ pub enum Reason {
     Override,
     /// The flag is switched off.
     Disabled,
+    /// Its time has not come, or is over.
+    Schedule,
+    /// A flag that it rests on is off, or has another variant.
+    Prerequisite,
     /// A rule decided.
     Rule,
     /// The rollout percentage decided.
@@ -40,12 +70,19 @@ pub enum Reason {
 /// The answer for one flag and one context.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Evaluation {
-    /// On or off.
+    /// On or off; of a flag with boolean variants the value.
     pub enabled: bool,
     /// Why.
     pub reason: Reason,
     /// The rule that decided, with [`Reason::Rule`].
     pub rule_matched: Option<RuleKind>,
+    /// The variant's number; `None` for flags without variants, and where the app's own
+    /// default holds.
+    pub variant: Option<usize>,
+    /// Whether an id was drawn for.
+    pub drawn: bool,
+    /// Whether an id would have been drawn for, and there is none.
+    pub key_missing: bool,
 }
 
 impl Evaluation {
@@ -53,11 +90,12 @@ impl Evaluation {
     pub const UNKNOWN: Self = Self::of(false, Reason::Default);
 
     const fn of(enabled: bool, reason: Reason) -> Self {
-        Self { enabled, reason, rule_matched: None }
+        Self { enabled, reason, rule_matched: None, variant: None, drawn: false, key_missing: false }
     }
 
+    #[cfg(test)]
     const fn by(enabled: bool, rule: RuleKind) -> Self {
-        Self { enabled, reason: Reason::Rule, rule_matched: Some(rule) }
+        Self { rule_matched: Some(rule), ..Self::of(enabled, Reason::Rule) }
     }
 }
 
@@ -71,115 +109,86 @@ pub enum EnvironmentRules {
     Match,
 }
 
-/// A variable's word on a flag; rules are skipped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ForcedValue {
-    /// On for everybody.
-    On,
-    /// Off for everybody.
-    Off,
-    /// On for this part of users, by the flag's own buckets.
-    Share(Share),
-}
-
-impl ForcedValue {
-    /// Reads `true`, `false` or a percentage; `None` for anything else.
-    pub fn parse(text: &str) -> Option<Self> {
-        match text.trim() {
-            "true" => Some(Self::On),
-            "false" => Some(Self::Off),
-            number => number.parse().ok().and_then(|p| Share::from_percentage(p).ok()).map(Self::Share),
-        }
-    }
-}
-
-/// A flag ready to be evaluated.
-#[derive(Clone, Debug)]
-pub struct CompiledFlag {
-    name: FlagName,
-    salt: Salt,
-    forced: Option<ForcedValue>,
-    enabled: bool,
-    /// The environments that restrict it; `None`: any.
-    environments: Option<Texts>,
-    /// Whether the configured environment is one of them.
-    at_home: bool,
-    home: Box<str>,
-    rules: Box<[CompiledRule]>,
-    rollout: Share,
-}
-
-#[derive(Clone, Debug)]
-enum CompiledRule {
-    Percentage(Share),
-    User(Texts),
-    Group(Texts),
-    Environment(Texts),
-}
-
 impl CompiledFlag {
-    /// Compiles a flag for the environment called `home`.
-    pub fn new(flag: &Flag, home: &str, reading: EnvironmentRules, forced: Option<ForcedValue>) -> Self {
-        let restricting = |target: &Target| match (target, reading) {
-            (Target::Environment(names), EnvironmentRules::Restrict) => Some(names.clone()),
-            _ => None,
-        };
-        let mut named = flag.rules.iter().filter_map(|rule| restricting(&rule.target)).peekable();
-        let environments = named.peek().is_some().then(|| Texts::of(named.by_ref()));
-        let rules = flag.rules.iter().filter(|rule| restricting(&rule.target).is_none());
-        Self {
-            name: flag.name.clone(),
-            salt: Salt::flag(flag.name.as_str()),
-            forced,
-            enabled: flag.enabled,
-            at_home: environments.as_ref().is_none_or(|names| names.contain(home)),
-            environments,
-            home: home.into(),
-            rules: rules.map(|rule| CompiledRule::new(&rule.target)).collect(),
-            rollout: flag.rollout_percentage,
-        }
-    }
-
-    /// Its name.
-    pub fn name(&self) -> &FlagName {
-        &self.name
-    }
-
-    /// Whether some answer depends on the bucket of an id.
-    pub fn splits(&self) -> bool {
-        match self.forced {
-            Some(ForcedValue::Share(share)) => share.splits(),
-            Some(_) => false,
-            None => {
-                let by_rule = |rule: &CompiledRule| matches!(rule, CompiledRule::Percentage(share) if share.splits());
-                self.enabled && (self.rollout.splits() || self.rules.iter().any(by_rule))
-            }
-        }
-    }
-
     /// On or off for this context, and why. The order is SPEC 4's.
     pub fn evaluate(&self, context: &Context<'_>) -> Evaluation {
         if let Some(forced) = self.forced {
-            return Evaluation::of(self.forced_on(forced, context), Reason::Override);
+            return self.forced_to(forced, context);
         }
         if !self.enabled {
             return Evaluation::of(false, Reason::Disabled);
         }
-        if !self.allowed_in(context.environment) {
-            return Evaluation::by(false, RuleKind::Environment);
+        if !self.schedule.is_none_or(|schedule| schedule.has(context.unix_millis)) {
+            return self.off(Reason::Schedule);
         }
-        match self.rules.iter().find_map(|rule| self.matching(rule, context)) {
-            Some(rule) => Evaluation::by(true, rule),
+        if !self.prerequisites.iter().all(|needed| needed.is_met(context)) {
+            return self.off(Reason::Prerequisite);
+        }
+        if !self.allowed_in(context.environment) {
+            return Evaluation { rule_matched: Some(RuleKind::Environment), ..self.off(Reason::Rule) };
+        }
+        match self.rules.iter().find(|rule| self.matches(&rule.matcher, context)) {
+            Some(rule) => self.on(Reason::Rule, Some(rule), context),
             None => self.by_rollout(context),
         }
     }
 
-    fn forced_on(&self, forced: ForcedValue, context: &Context<'_>) -> bool {
+    fn forced_to(&self, forced: ForcedValue, context: &Context<'_>) -> Evaluation {
         match forced {
-            ForcedValue::On => true,
-            ForcedValue::Off => false,
-            ForcedValue::Share(share) => self.reached(share, context),
+            ForcedValue::On => self.on(Reason::Override, None, context),
+            ForcedValue::Off => self.off(Reason::Override),
+            ForcedValue::Variant(number) => self.with(number, Reason::Override),
+            ForcedValue::Share(share) => self.by_share(share, Reason::Override, context),
         }
+    }
+
+    fn by_rollout(&self, context: &Context<'_>) -> Evaluation {
+        let ramp = self.ramp.and_then(|number| context.ramps.get(number));
+        let rollout = *ramp.unwrap_or(&self.rollout);
+        if rollout == Share::NOBODY || (rollout.splits() && context.id.is_none()) {
+            let key_missing = context.id.is_none() && self.draws();
+            return Evaluation { key_missing, ..self.off(Reason::Default) };
+        }
+        self.by_share(rollout, Reason::Percentage, context)
+    }
+
+    fn by_share(&self, share: Share, reason: Reason, context: &Context<'_>) -> Evaluation {
+        let evaluation = if self.reached(share, context) { self.on(reason, None, context) } else { self.off(reason) };
+        match context.id {
+            Some(_) => Evaluation { drawn: evaluation.drawn || share.splits(), ..evaluation },
+            None => Evaluation { key_missing: evaluation.key_missing || share.splits(), ..evaluation },
+        }
+    }
+
+    /// Off: the default variant, where there are variants.
+    fn off(&self, reason: Reason) -> Evaluation {
+        match self.typed.as_ref().and_then(|typed| typed.default) {
+            Some(number) => {
+                let enabled = self.typed.as_ref().is_some_and(|typed| typed.says_yes(number) == Some(true));
+                Evaluation { enabled, variant: Some(number), ..Evaluation::of(false, reason) }
+            }
+            None => Evaluation::of(false, reason),
+        }
+    }
+
+    /// On: the variant that the rule names, or the one that is drawn.
+    fn on(&self, reason: Reason, rule: Option<&CompiledRule>, context: &Context<'_>) -> Evaluation {
+        let rule_matched = rule.map(|rule| rule.kind);
+        let drawn = matches!(rule.map(|rule| &rule.matcher), Some(Matcher::Percentage(share)) if share.splits());
+        let Some(typed) = &self.typed else {
+            return Evaluation { rule_matched, drawn, ..Evaluation::of(true, reason) };
+        };
+        match typed.draw(rule, self.name.as_str(), context) {
+            Drawn::Named(number) => Evaluation { rule_matched, drawn, ..self.with(number, reason) },
+            Drawn::Variant(number) => Evaluation { rule_matched, drawn: true, ..self.with(number, reason) },
+            Drawn::Default => self.off(Reason::Default),
+            Drawn::KeyMissing => Evaluation { key_missing: true, ..self.off(Reason::Default) },
+        }
+    }
+
+    fn with(&self, number: usize, reason: Reason) -> Evaluation {
+        let says = self.typed.as_ref().and_then(|typed| typed.says_yes(number));
+        Evaluation { variant: Some(number), ..Evaluation::of(says.unwrap_or(true), reason) }
     }
 
     fn allowed_in(&self, environment: Option<&str>) -> bool {
@@ -189,26 +198,21 @@ impl CompiledFlag {
         }
     }
 
-    fn matching(&self, rule: &CompiledRule, context: &Context<'_>) -> Option<RuleKind> {
-        let (matched, kind) = match rule {
-            CompiledRule::Percentage(share) => (self.reached(*share, context), RuleKind::Percentage),
-            CompiledRule::User(ids) => (context.user.is_some_and(|id| ids.contain(id)), RuleKind::User),
-            CompiledRule::Group(names) => {
-                (context.groups.is_some_and(|groups| names.contain_one_of(groups)), RuleKind::Group)
-            }
-            CompiledRule::Environment(names) => {
-                (names.contain(context.environment.unwrap_or(&self.home)), RuleKind::Environment)
-            }
-        };
-        matched.then_some(kind)
-    }
-
-    fn by_rollout(&self, context: &Context<'_>) -> Evaluation {
-        let nobody_to_ask_for = context.id.is_none() && self.rollout != Share::EVERYBODY;
-        if self.rollout == Share::NOBODY || nobody_to_ask_for {
-            return Evaluation::of(false, Reason::Default);
+    fn matches(&self, matcher: &Matcher, context: &Context<'_>) -> bool {
+        let all = |parts: &[Matcher]| parts.iter().all(|part| self.matches(part, context));
+        let any = |parts: &[Matcher]| parts.iter().any(|part| self.matches(part, context));
+        match matcher {
+            Matcher::Percentage(share) => self.reached(*share, context),
+            Matcher::User(ids) => context.user.is_some_and(|id| ids.contain(id)),
+            Matcher::Group(names) => context.groups.is_some_and(|groups| names.contain_one_of(groups)),
+            Matcher::Environment(names) => names.contain(context.environment.unwrap_or(&self.home)),
+            Matcher::Canary(wanted) => context.canary == Some(*wanted),
+            Matcher::Attribute(tests) => tests.iter().all(|(name, test)| test.passes(context.attribute(name).as_ref())),
+            Matcher::Schedule(schedule) => schedule.has(context.unix_millis),
+            Matcher::All(parts) => all(parts),
+            Matcher::Any(parts) => any(parts),
+            Matcher::None(parts) => !any(parts),
         }
-        Evaluation::of(self.reached(self.rollout, context), Reason::Percentage)
     }
 
     fn reached(&self, share: Share, context: &Context<'_>) -> bool {
@@ -220,14 +224,22 @@ impl CompiledFlag {
     }
 }
 
-impl CompiledRule {
-    fn new(target: &Target) -> Self {
-        let texts = |value: &OneOrMany| Texts::of(std::iter::once(value.clone()));
-        match target {
-            Target::Percentage(share) => Self::Percentage(*share),
-            Target::User(ids) => Self::User(texts(ids)),
-            Target::Group(names) => Self::Group(texts(names)),
-            Target::Environment(names) => Self::Environment(texts(names)),
+/// A flag that another one rests on.
+#[derive(Clone, Debug)]
+pub(super) struct CompiledPrerequisite {
+    /// The flag; `None` where there is none: it is off.
+    pub(super) flag: Option<Arc<CompiledFlag>>,
+    /// The variant that it has to have; `None` within for one that it lacks.
+    pub(super) variant: Option<Option<usize>>,
+}
+
+impl CompiledPrerequisite {
+    fn is_met(&self, context: &Context<'_>) -> bool {
+        let Some(flag) = &self.flag else { return false };
+        let evaluation = flag.evaluate(context);
+        match self.variant {
+            None => evaluation.enabled,
+            Some(wanted) => wanted.is_some() && evaluation.variant == wanted,
         }
     }
 }
@@ -259,34 +271,12 @@ impl Chosen {
     }
 }
 
-/// A sorted set of texts: small ones are searched faster than hashed.
-#[derive(Clone, Debug)]
-struct Texts(Box<[Box<str>]>);
-
-impl Texts {
-    fn of(values: impl Iterator<Item = OneOrMany>) -> Self {
-        let mut texts: Vec<Box<str>> =
-            values.flat_map(|value| value.texts().to_vec()).map(String::into_boxed_str).collect();
-        texts.sort_unstable();
-        texts.dedup();
-        Self(texts.into_boxed_slice())
-    }
-
-    /// Whether one of these, comma separated, is in it.
-    fn contain_one_of(&self, texts: &str) -> bool {
-        !self.0.is_empty() && texts.split(',').any(|text| self.contain(text.trim()))
-    }
-
-    fn contain(&self, text: &str) -> bool {
-        self.0.binary_search_by(|own| (**own).cmp(text)).is_ok()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::decide::flags::{Flag, JsonAttributes, Surroundings};
     use proptest::prelude::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     #[allow(clippy::needless_pass_by_value)] // Reads better where it is called.
     fn flag(enabled: bool, percentage: f64, rules: serde_json::Value) -> Flag {
@@ -297,7 +287,11 @@ mod tests {
     }
 
     fn compiled(flag: &Flag) -> CompiledFlag {
-        CompiledFlag::new(flag, "production", EnvironmentRules::Restrict, None)
+        compiled_for(flag, EnvironmentRules::Restrict, None)
+    }
+
+    fn compiled_for(flag: &Flag, reading: EnvironmentRules, forced: Option<&str>) -> CompiledFlag {
+        CompiledFlag::new(flag, &Surroundings { home: "production", reading, forced, ramp: None }, |_| None)
     }
 
     fn user(id: &str) -> Context<'_> {
@@ -354,7 +348,7 @@ mod tests {
     #[test]
     fn in_match_mode_an_environment_turns_a_flag_on_by_itself() {
         let flag = flag(true, 0.0, json!([{ "type": "environment", "value": "production" }]));
-        let flag = CompiledFlag::new(&flag, "production", EnvironmentRules::Match, None);
+        let flag = compiled_for(&flag, EnvironmentRules::Match, None);
         assert_eq!(flag.evaluate(&Context::default()), Evaluation::by(true, RuleKind::Environment));
         let elsewhere = Context { environment: Some("test"), ..Context::default() };
         assert_eq!(flag.evaluate(&elsewhere), off(Reason::Default));
@@ -363,11 +357,11 @@ mod tests {
     #[test]
     fn a_variable_overrides_even_a_disabled_flag() {
         let flag = flag(false, 0.0, json!([]));
-        let forced = |text| CompiledFlag::new(&flag, "p", EnvironmentRules::Restrict, ForcedValue::parse(text));
+        let forced = |text| compiled_for(&flag, EnvironmentRules::Restrict, Some(text));
         assert_eq!(forced("true").evaluate(&Context::default()), on(Reason::Override));
         assert_eq!(forced("false").evaluate(&user("u")), off(Reason::Override));
         assert_eq!(forced("100").evaluate(&Context::default()), on(Reason::Override));
-        assert_eq!(forced("25").evaluate(&Context::default()), off(Reason::Override));
+        assert!(!forced("25").evaluate(&Context::default()).enabled);
         assert_eq!(forced("maybe").evaluate(&user("u")), off(Reason::Disabled));
     }
 
@@ -376,7 +370,8 @@ mod tests {
         let everybody = compiled(&flag(true, 100.0, json!([])));
         let half = compiled(&flag(true, 50.0, json!([])));
         assert_eq!(everybody.evaluate(&Context::default()), on(Reason::Percentage));
-        assert_eq!(half.evaluate(&Context::default()), off(Reason::Default));
+        let nobody = half.evaluate(&Context::default());
+        assert_eq!((nobody.enabled, nobody.reason), (false, Reason::Default));
     }
 
     #[test]
@@ -395,6 +390,137 @@ mod tests {
         assert!(compiled(&flag(true, 0.0, json!([{ "type": "percentage", "value": 1 }]))).splits());
         assert!(!compiled(&flag(true, 100.0, json!([{ "type": "user", "value": "u" }]))).splits());
         assert!(!compiled(&flag(false, 50.0, json!([]))).splits());
+    }
+
+    fn typed(more: &Value) -> CompiledFlag {
+        let mut flag = json!({ "name": "color", "enabled": true, "rolloutPercentage": 100, "variants": {
+            "red": { "value": "#f00", "weight": 1 }, "green": { "value": "#0f0", "weight": 3 }, "blue": { "value": "#00f", "weight": 0 } } });
+        flag.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let flag: Flag = serde_json::from_value(flag).unwrap();
+        flag.check().unwrap();
+        compiled(&flag)
+    }
+
+    fn variant(flag: &CompiledFlag, context: &Context<'_>) -> Option<String> {
+        flag.variant(&flag.evaluate(context)).map(|(name, _)| name.to_owned())
+    }
+
+    #[test]
+    fn variants_have_the_shares_of_their_weights_and_stay_with_their_users() {
+        let flag = typed(&json!({}));
+        let ids: Vec<String> = (0..20_000).map(|n| format!("u{n}")).collect();
+        let of = |flag: &CompiledFlag, id: &str| variant(flag, &user(id)).unwrap();
+        let count = |name: &str| ids.iter().filter(|id| of(&flag, id) == name).count();
+        assert!((4_800..5_200).contains(&count("red")), "{}", count("red"));
+        assert_eq!((count("blue"), count("red") + count("green")), (0, 20_000));
+        // Who has the flag at 10 % is spread over all variants, and keeps its own as it grows.
+        let tenth = typed(&json!({ "rolloutPercentage": 10, "defaultVariant": "blue" }));
+        let having = ids.iter().filter(|id| of(&tenth, id) != "blue");
+        assert!(having.clone().all(|id| of(&tenth, id) == of(&flag, id)));
+        let red = having.clone().filter(|id| of(&tenth, id) == "red").count() as f64 / having.count() as f64;
+        assert!((0.2..0.3).contains(&red), "{red}");
+    }
+
+    #[test]
+    fn a_rule_names_its_variant_and_who_has_it_off_gets_the_default() {
+        let rule = json!([{ "type": "user", "value": "u", "variant": "blue" }]);
+        let flag = typed(&json!({ "rolloutPercentage": 0, "rules": rule, "defaultVariant": "red" }));
+        let found = flag.evaluate(&user("u"));
+        assert_eq!((found.reason, variant(&flag, &user("u")).as_deref()), (Reason::Rule, Some("blue")));
+        let other = flag.evaluate(&user("other"));
+        assert_eq!(
+            (other.enabled, other.reason, variant(&flag, &user("other")).as_deref()),
+            (false, Reason::Default, Some("red"))
+        );
+        let without = typed(&json!({ "rolloutPercentage": 0 }));
+        assert_eq!(variant(&without, &user("u")), None, "the app's own default holds");
+        let disabled = typed(&json!({ "enabled": false, "defaultVariant": "red" }));
+        assert_eq!(variant(&disabled, &user("u")), None);
+    }
+
+    #[test]
+    fn of_boolean_variants_the_value_says_whether_it_is_on() {
+        let booleans = json!({ "on": { "value": true }, "off": { "value": false } });
+        let rules = json!([{ "type": "user", "value": "u", "variant": "off" }, { "type": "user", "value": "v", "variant": "on" }]);
+        let flag =
+            typed(&json!({ "variants": booleans, "rules": rules, "rolloutPercentage": 0, "defaultVariant": "on" }));
+        assert_eq!(["u", "v", "w"].map(|id| flag.evaluate(&user(id)).enabled), [false, true, true]);
+    }
+
+    #[test]
+    fn without_an_id_nothing_is_drawn_and_it_is_said_that_one_is_missing() {
+        let nobody = Context::default();
+        let half = compiled(&flag(true, 50.0, json!([])));
+        assert!(half.evaluate(&nobody).key_missing && !half.evaluate(&user("u")).key_missing);
+        assert!(half.evaluate(&user("u")).drawn);
+        let by_rule = compiled(&flag(true, 0.0, json!([{ "type": "percentage", "value": 1 }])));
+        assert!(by_rule.evaluate(&nobody).key_missing);
+        assert!(!compiled(&flag(true, 0.0, json!([{ "type": "user", "value": "u" }]))).evaluate(&nobody).key_missing);
+        let weights = typed(&json!({})).evaluate(&nobody);
+        assert!(weights.key_missing && weights.variant.is_none());
+        let only = typed(&json!({ "variants": { "red": { "value": 1 }, "blue": { "value": 2, "weight": 0 } } }));
+        assert_eq!(variant(&only, &nobody).as_deref(), Some("red"), "nobody has to be drawn for");
+    }
+
+    #[test]
+    fn rules_about_attributes_tracks_and_times() {
+        let rules = json!([
+            { "type": "track", "value": "canary" },
+            { "type": "all", "value": [
+                { "type": "attribute", "value": { "plan": { "in": ["gold"] }, "age": { "atLeast": 18 } } },
+                { "type": "none", "value": [{ "type": "attribute", "value": { "country": { "equals": "at" } } }] }
+            ] },
+            { "type": "schedule", "value": { "from": "2026-01-01T00:00:00Z", "until": "2026-01-02T00:00:00Z" } }
+        ]);
+        let flag = compiled(&flag(true, 0.0, rules));
+        assert!(flag.asks_the_time());
+        let kind = |context: &Context<'_>| flag.evaluate(context).rule_matched;
+        assert_eq!(kind(&Context { canary: Some(true), ..user("u") }), Some(RuleKind::Track));
+        assert_eq!(kind(&Context { canary: Some(false), ..user("u") }), None);
+        let with = |attributes: Value| {
+            let map = attributes.as_object().unwrap().clone();
+            kind(&Context { attributes: Some(&JsonAttributes(&map)), ..user("u") })
+        };
+        assert_eq!(with(json!({ "plan": "gold", "age": 18 })), Some(RuleKind::All));
+        assert_eq!(with(json!({ "plan": "gold", "age": 17 })), None);
+        assert_eq!(with(json!({ "plan": "gold", "age": 18, "country": "at" })), None);
+        assert_eq!(kind(&Context { unix_millis: 1_767_225_600_000, ..user("u") }), Some(RuleKind::Schedule));
+    }
+
+    #[test]
+    fn a_schedule_and_prerequisites_come_before_rules() {
+        let mut later = flag(true, 100.0, json!([{ "type": "user", "value": "u" }]));
+        later.schedule = serde_json::from_value(json!({ "from": "2026-01-01T00:00:00Z" })).unwrap();
+        assert_eq!(compiled(&later).evaluate(&user("u")), off(Reason::Schedule));
+        let now = Context { unix_millis: 1_767_225_600_000, ..user("u") };
+        assert_eq!(compiled(&later).evaluate(&now), Evaluation::by(true, RuleKind::User));
+        let color =
+            std::sync::Arc::new(typed(&json!({ "rules": [{ "type": "user", "value": "u", "variant": "blue" }] })));
+        let resting = |needs: Value| {
+            let mut resting = flag(true, 100.0, json!([]));
+            resting.prerequisites = serde_json::from_value(needs).unwrap();
+            let surroundings =
+                Surroundings { home: "p", reading: EnvironmentRules::Restrict, forced: None, ramp: None };
+            let known = |name: &crate::decide::flags::FlagName| (name.as_str() == "color").then(|| color.clone());
+            CompiledFlag::new(&resting, &surroundings, known)
+        };
+        let reasons = |needs: Value| ["u", "v"].map(|id| resting(needs.clone()).evaluate(&user(id)).reason);
+        use Reason::{Percentage, Prerequisite};
+        assert_eq!(reasons(json!([{ "flag": "color" }])), [Percentage, Percentage]);
+        assert_eq!(reasons(json!([{ "flag": "color", "variant": "blue" }])), [Percentage, Prerequisite]);
+        assert_eq!(reasons(json!([{ "flag": "color", "variant": "pink" }])), [Prerequisite, Prerequisite]);
+        assert_eq!(reasons(json!([{ "flag": "unknown" }])), [Prerequisite, Prerequisite]);
+    }
+
+    #[test]
+    fn a_variable_names_a_variant() {
+        let color: Flag = serde_json::from_value(json!({ "name": "color", "enabled": false, "rolloutPercentage": 0,
+            "variants": { "red": { "value": 1 }, "25": { "value": 2 } } }))
+        .unwrap();
+        let of = |text| variant(&compiled_for(&color, EnvironmentRules::Restrict, Some(text)), &user("u"));
+        assert_eq!(of("red").as_deref(), Some("red"));
+        assert_eq!(of("25").as_deref(), Some("25"), "a variant's name comes first");
+        assert_eq!(of("pink"), None);
     }
 
     proptest! {

@@ -1,13 +1,28 @@
-//! Feature flags: the model of the guide, and its evaluation with a reason.
+//! Feature flags: the model of the guide with what Serin adds, and its evaluation with a reason.
 //!
 //! Owns: what a flag says, and what it means for one context. Touches: its
-//! arguments; the environment's name and variables are handed in.
+//! arguments; the environment's name, variables and the time are handed in.
 //! Units: percentages are [`Share`](super::bucket::Share)s.
 
+mod attribute;
+mod check;
+mod compiled;
 mod evaluate;
 mod lint;
 mod model;
+mod name;
+mod schedule;
+mod split;
+mod texts;
+mod variant;
 
-pub use evaluate::{Chosen, CompiledFlag, Context, EnvironmentRules, Evaluation, ForcedValue, Reason};
-pub use lint::{FlagWarning, clashes, lint};
-pub use model::{Flag, FlagName, FlagNameError, OneOrMany, Rule, RuleKind, Target};
+pub use attribute::{Attribute, Attributes, JsonAttributes, Scalar, ScalarOrMany, Test, Tests, VersionTest};
+pub use check::Flaw;
+pub use compiled::{CompiledFlag, Surroundings};
+pub use evaluate::{Chosen, Context, EnvironmentRules, Evaluation, Reason};
+pub use lint::{FlagWarning, Habitat, clashes, lint};
+pub use model::{Flag, OneOrMany, Prerequisite, Rule, RuleKind, Target, TrackName};
+pub use name::{FlagName, FlagNameError};
+pub use schedule::{Instant, Schedule};
+pub use split::{Part, Split, SplitHash};
+pub use variant::{ValueKind, Variant, Variants, field_text};

@@ -1,85 +1,14 @@
-//! A flag as the guide writes it. What Serin does not know is kept.
-
-use std::borrow::Borrow;
-use std::fmt;
+//! A flag as the guide writes it, and what Serin adds. What Serin does not know is kept.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::attribute::Tests;
+use super::name::FlagName;
+use super::schedule::Schedule;
+use super::split::Split;
+use super::variant::Variants;
 use crate::decide::bucket::Share;
-
-/// The longest name of a flag.
-const NAME_MAX: usize = 128;
-
-/// A flag's name: `[A-Za-z0-9][A-Za-z0-9._-]{0,127}`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct FlagName(Box<str>);
-
-/// Why a text is no flag name.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a flag's name is a letter or digit and up to 127 more of letters, digits, `.`, `_`, `-`; found {found:?}")]
-pub struct FlagNameError {
-    found: String,
-}
-
-impl FlagName {
-    /// The name, checked.
-    ///
-    /// # Errors
-    /// Where it is empty, too long, or has other characters.
-    pub fn new(name: &str) -> Result<Self, FlagNameError> {
-        let mut bytes = name.bytes();
-        let first = bytes.next().is_some_and(|b| b.is_ascii_alphanumeric());
-        let rest = bytes.all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
-        if first && rest && name.len() <= NAME_MAX {
-            Ok(Self(name.into()))
-        } else {
-            // A name from outside may be of any length; an error text is not.
-            Err(FlagNameError { found: name.chars().take(NAME_MAX).collect() })
-        }
-    }
-
-    /// The name as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// As a part of a header's name: lower case, with `_` and `.` as `-`.
-    pub fn as_header_part(&self) -> String {
-        self.0.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).collect()
-    }
-
-    /// As a part of a variable's name: upper case, all else as `_`.
-    pub fn as_variable_part(&self) -> String {
-        self.0.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' }).collect()
-    }
-}
-
-impl fmt::Display for FlagName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl Borrow<str> for FlagName {
-    fn borrow(&self) -> &str {
-        &self.0
-    }
-}
-
-impl TryFrom<String> for FlagName {
-    type Error = FlagNameError;
-    fn try_from(name: String) -> Result<Self, FlagNameError> {
-        Self::new(&name)
-    }
-}
-
-impl From<FlagName> for String {
-    fn from(name: FlagName) -> Self {
-        name.0.into()
-    }
-}
 
 /// A feature flag, in the guide's shape.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -97,6 +26,21 @@ pub struct Flag {
     /// The first that matches turns it on; `environment` rules restrict it.
     #[serde(default)]
     pub rules: Vec<Rule>,
+    /// Its values, where they are more than on and off.
+    #[serde(default, skip_serializing_if = "Variants::is_empty")]
+    pub variants: Variants,
+    /// The variant of whoever has it off; without one the app's own default holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default_variant: Option<String>,
+    /// When it is on at all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<Schedule>,
+    /// Flags that have to be on, else it is off.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub prerequisites: Vec<Prerequisite>,
+    /// Whether apps on their users' devices may ask for it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub client: bool,
     /// RFC 3339, set by whoever stores it.
     #[serde(default)]
     pub created_at: String,
@@ -108,12 +52,29 @@ pub struct Flag {
     pub extra: Map<String, Value>,
 }
 
+/// A flag that another one rests on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Prerequisite {
+    /// Which one.
+    pub flag: FlagName,
+    /// The variant that it has to have; without one it has to be on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub variant: Option<String>,
+}
+
 /// One rule of a flag.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Rule {
     /// What it looks at, and for what.
     #[serde(flatten)]
     pub target: Target,
+    /// The variant of whom it matches; without one the variants' weights decide.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub variant: Option<String>,
+    /// Shares of its own among whom it matches, in the place of `variant`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub split: Option<Split>,
     /// Fields that Serin does not know: kept as they came.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
@@ -121,14 +82,14 @@ pub struct Rule {
 
 impl From<Target> for Rule {
     fn from(target: Target) -> Self {
-        Self { target, extra: Map::new() }
+        Self::new(target)
     }
 }
 
 impl Rule {
     /// A rule with nothing that Serin does not know.
     pub fn new(target: Target) -> Self {
-        Self { target, extra: Map::new() }
+        Self { target, variant: None, split: None, extra: Map::new() }
     }
 }
 
@@ -144,6 +105,28 @@ pub enum Target {
     Group(OneOrMany),
     /// These environments.
     Environment(OneOrMany),
+    /// Whoever a deployment has sent to this track.
+    Track(TrackName),
+    /// Whose attributes pass all of these tests.
+    Attribute(Tests),
+    /// A time.
+    Schedule(Schedule),
+    /// Whom all of these match.
+    All(Vec<Target>),
+    /// Whom one of these matches.
+    Any(Vec<Target>),
+    /// Whom none of these matches.
+    None(Vec<Target>),
+}
+
+/// The tracks of a deployment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TrackName {
+    /// The version that is being released.
+    Canary,
+    /// The one before.
+    Stable,
 }
 
 impl Target {
@@ -154,7 +137,27 @@ impl Target {
             Self::User(_) => RuleKind::User,
             Self::Group(_) => RuleKind::Group,
             Self::Environment(_) => RuleKind::Environment,
+            Self::Track(_) => RuleKind::Track,
+            Self::Attribute(_) => RuleKind::Attribute,
+            Self::Schedule(_) => RuleKind::Schedule,
+            Self::All(_) => RuleKind::All,
+            Self::Any(_) => RuleKind::Any,
+            Self::None(_) => RuleKind::None,
         }
+    }
+
+    /// The rules in it, where it is made of others.
+    pub fn parts(&self) -> &[Self] {
+        match self {
+            Self::All(parts) | Self::Any(parts) | Self::None(parts) => parts,
+            _ => &[],
+        }
+    }
+
+    /// Itself and every rule in it.
+    pub fn walk(&self, seen: &mut impl FnMut(&Self)) {
+        seen(self);
+        self.parts().iter().for_each(|part| part.walk(seen));
     }
 }
 
@@ -170,6 +173,36 @@ pub enum RuleKind {
     Group,
     /// Environments.
     Environment,
+    /// A deployment's track.
+    Track,
+    /// Attributes.
+    Attribute,
+    /// A time.
+    Schedule,
+    /// All of several.
+    All,
+    /// One of several.
+    Any,
+    /// None of several.
+    None,
+}
+
+impl RuleKind {
+    /// Its name in files.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Percentage => "percentage",
+            Self::User => "user",
+            Self::Group => "group",
+            Self::Environment => "environment",
+            Self::Track => "track",
+            Self::Attribute => "attribute",
+            Self::Schedule => "schedule",
+            Self::All => "all",
+            Self::Any => "any",
+            Self::None => "none",
+        }
+    }
 }
 
 /// One text, or a list; written as it was read.
@@ -195,12 +228,16 @@ impl OneOrMany {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
     use serde_json::json;
+
+    fn stays(text: &Value) {
+        let flag: Flag = serde_json::from_value(text.clone()).unwrap();
+        assert_eq!(serde_json::to_value(&flag).unwrap(), *text);
+    }
 
     #[test]
     fn a_flag_of_the_guide_is_written_as_it_was_read() {
-        let text = json!({
+        stays(&json!({
             "name": "new-feature",
             "description": "New feature description",
             "enabled": true,
@@ -214,9 +251,32 @@ mod tests {
             "createdAt": "2025-01-01T00:00:00.000Z",
             "updatedAt": "2025-01-15T12:00:00.000Z",
             "owner": { "team": "kept too" }
-        });
-        let flag: Flag = serde_json::from_value(text.clone()).unwrap();
-        assert_eq!(serde_json::to_value(&flag).unwrap(), text);
+        }));
+    }
+
+    #[test]
+    fn a_flag_with_everything_is_written_as_it_was_read() {
+        stays(&json!({
+            "name": "color",
+            "enabled": true,
+            "rolloutPercentage": 50,
+            "rules": [
+                { "type": "track", "value": "canary" },
+                { "type": "attribute", "value": { "plan": { "in": ["gold", 3, true] }, "age": { "atLeast": 18.5 } }, "variant": "red" },
+                { "type": "any", "value": [
+                    { "type": "none", "value": [{ "type": "attribute", "value": { "app": { "not": { "semver": ">= 1.2.0" } } } }] },
+                    { "type": "all", "value": [{ "type": "schedule", "value": { "from": "2026-01-01T00:00:00Z" } }] }
+                ] },
+                { "type": "user", "value": "u", "split": { "hash": "murmur3", "by": [{ "attribute": "email" }, "seed"], "weights": [["red", 25], ["blue", 75], [null, 1]] } }
+            ],
+            "variants": { "red": { "value": 5.0 }, "blue": { "value": 5, "weight": 0 } },
+            "defaultVariant": "blue",
+            "schedule": { "from": "2026-01-01T00:00:00Z", "until": "2027-01-01T00:00:00.5Z" },
+            "prerequisites": [{ "flag": "other", "variant": "on" }, { "flag": "third" }],
+            "client": true,
+            "createdAt": "2025-01-01T00:00:00.000Z",
+            "updatedAt": "2025-01-15T12:00:00.000Z"
+        }));
     }
 
     #[test]
@@ -226,23 +286,7 @@ mod tests {
         assert!(read(json!({ "type": "percentage", "value": 130 })).contains("0 to 100"));
         assert!(read(json!({ "type": "user", "value": 7 })).contains("text"));
         assert!(read(json!({ "type": "user" })).contains("value"));
-    }
-
-    #[test]
-    fn names_have_their_headers_and_variables() {
-        let name = FlagName::new("New_Feature.v2").unwrap();
-        assert_eq!(name.as_header_part(), "new-feature-v2");
-        assert_eq!(name.as_variable_part(), "NEW_FEATURE_V2");
-        for wrong in ["", "-a", ".a", "a b", "a/b", "ü", &"a".repeat(129)] {
-            assert!(FlagName::new(wrong).is_err(), "{wrong:?}");
-        }
-        assert!(FlagName::new(&"a".repeat(128)).is_ok());
-    }
-
-    proptest! {
-        #[test]
-        fn no_name_panics(name in ".*") {
-            let _ = FlagName::new(&name);
-        }
+        assert!(read(json!({ "type": "track", "value": "blue" })).contains("canary"));
+        assert!(read(json!({ "type": "attribute", "value": { "a": { "like": "x" } } })).contains("like"));
     }
 }

@@ -1,0 +1,77 @@
+//! Flags as requests see them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use http::{HeaderName, HeaderValue};
+
+use crate::decide::flags::{CompiledFlag, Evaluation, FlagName, field_text};
+use crate::telemetry::FlagCounters;
+
+static TRUE: HeaderValue = HeaderValue::from_static("true");
+static FALSE: HeaderValue = HeaderValue::from_static("false");
+
+/// All flags, compiled, and those of them that the app sees.
+#[derive(Debug, Default)]
+pub struct FlagSet {
+    /// All of them.
+    pub all: Arc<BTreeMap<FlagName, Arc<CompiledFlag>>>,
+    /// Those that the app sees, in the order of their names.
+    pub exposed: Vec<ExposedFlag>,
+    /// How often each had each of its answers.
+    pub counters: Option<Arc<FlagCounters>>,
+    /// Whether some answer to the app depends on a bucket.
+    pub splits: bool,
+    /// Whether some answer to the app depends on the time.
+    pub asks_the_time: bool,
+}
+
+/// A flag and its header.
+#[derive(Debug)]
+pub struct ExposedFlag {
+    /// What it means.
+    pub flag: Arc<CompiledFlag>,
+    /// The header that tells the app.
+    pub header: HeaderName,
+    /// The values of its variants; empty where it is on or off.
+    values: Box<[HeaderValue]>,
+    /// The number of its first counter.
+    counter: usize,
+}
+
+impl ExposedFlag {
+    /// A flag told by a header, counted from this number on.
+    pub fn new(flag: Arc<CompiledFlag>, header: HeaderName, counter: usize) -> Self {
+        // A write with a value that cannot be told was refused; of a file's the app's default holds.
+        let text = |value| field_text(value).and_then(|text| HeaderValue::try_from(text).ok());
+        let values = flag.variants().map(|(_, value)| text(value).unwrap_or(HeaderValue::from_static("")));
+        Self { values: values.collect(), flag, header, counter }
+    }
+
+    /// What the app is told; `None` where its own default holds.
+    pub fn value(&self, evaluation: &Evaluation) -> Option<&HeaderValue> {
+        if self.values.is_empty() {
+            return Some(if evaluation.enabled { &TRUE } else { &FALSE });
+        }
+        self.values.get(evaluation.variant?)
+    }
+
+    /// The number of the counter of this answer.
+    pub fn counter(&self, evaluation: &Evaluation) -> usize {
+        let answer = match (self.values.len(), evaluation.variant) {
+            (0, _) => usize::from(evaluation.enabled),
+            (variants, None) => variants,
+            (_, Some(number)) => number,
+        };
+        self.counter + answer
+    }
+
+    /// Its counters with the answers that they count, in words.
+    pub fn counters(&self) -> impl Iterator<Item = (usize, String)> {
+        let answers: Vec<String> = match self.values.len() {
+            0 => ["false", "true"].map(str::to_owned).into(),
+            _ => self.flag.variants().map(|(name, _)| name.to_owned()).chain(["none".to_owned()]).collect(),
+        };
+        (self.counter..).zip(answers)
+    }
+}
