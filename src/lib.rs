@@ -38,6 +38,7 @@ pub mod drain;
 pub mod fuzzing;
 pub mod handover;
 pub mod log;
+pub mod ofrep;
 pub mod overrides;
 pub mod proxy;
 pub mod rollout;

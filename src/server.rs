@@ -20,13 +20,14 @@ use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 
 use crate::access_log::AccessLogWriter;
-use crate::admin::{Admin, Door, Gates, health_router, router};
+use crate::admin::{Admin, Door, Gates, TlsOfNow, health_router, router};
 use crate::clock;
 use crate::config::{Config, DrainTimes};
 use crate::control::{Checkpoint, Control, ControlError, Controller, Setup, flag_warnings};
 use crate::drain::Drain;
 use crate::handover::{Early, HandoverError, Inheritance, Successor};
 use crate::log;
+use crate::ofrep::{PublicState, public_router};
 use crate::proxy::{CookieKey, Proxy, ProxyError, Shared, Workers};
 use crate::store::{DeployState, FlagFile, Folder, Loaded, StateFile, StoreError, Writer};
 use crate::telemetry::{Loads, ProcessStats};
@@ -75,6 +76,7 @@ pub struct Server {
     addresses: Vec<SocketAddr>,
     admin: SocketAddr,
     health: Option<SocketAddr>,
+    ofrep: Option<SocketAddr>,
     control: Control,
     process: Arc<ProcessStats>,
     drain: Arc<Drain>,
@@ -93,6 +95,7 @@ struct Doors {
     open: watch::Sender<bool>,
     admin: (SocketAddr, StdListener),
     health: Option<(SocketAddr, StdListener)>,
+    ofrep: Option<(SocketAddr, StdListener)>,
 }
 
 impl Server {
@@ -101,7 +104,8 @@ impl Server {
     /// # Errors
     /// An address in use, or state that cannot be read.
     pub fn start(config: Config, inheritance: Inheritance) -> Result<Self, StartError> {
-        let Inheritance { mut listeners, admin: admin_socket, health: health_socket, lock } = inheritance;
+        let Inheritance { mut listeners, admin: admin_socket, health: health_socket, ofrep: ofrep_socket, lock } =
+            inheritance;
         let workers = config.workers.unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from));
         let config = Arc::new(config);
         let folder = match lock {
@@ -145,6 +149,7 @@ impl Server {
             process: Arc::clone(&process),
             writer,
             recovered,
+            key,
             config: Arc::clone(&config),
             drain: Arc::clone(&drain),
             access_log: access_log.clone(),
@@ -155,15 +160,18 @@ impl Server {
             open,
             admin: door(config.admin.address, admin_socket)?,
             health: config.health.map(|address| door(address, health_socket)).transpose()?,
+            ofrep: config.ofrep.as_ref().map(|ofrep| door(ofrep.address, ofrep_socket)).transpose()?,
         };
         let local = |(address, socket): &(SocketAddr, StdListener)| socket.local_addr().unwrap_or(*address);
         let (admin, health) = (local(&doors.admin), doors.health.as_ref().map(local));
+        let ofrep = doors.ofrep.as_ref().map(local);
         let Running { control, gates, stop, thread } = control_plane.start(&doors, is_open)?;
         let (workers, stop, thread) = (proxy.start()?, Some(stop), Some(thread));
         Ok(Self {
             addresses,
             admin,
             health,
+            ofrep,
             control,
             process,
             drain,
@@ -190,6 +198,11 @@ impl Server {
     /// Where probes and scrapes ask without a token, where that is configured.
     pub fn health(&self) -> Option<SocketAddr> {
         self.health
+    }
+
+    /// Where apps on their users' devices ask for flags, where that is configured.
+    pub fn ofrep(&self) -> Option<SocketAddr> {
+        self.ofrep
     }
 
     /// Takes up another configuration as a whole, or not at all: new requests see it, no
@@ -253,6 +266,7 @@ impl Server {
             listeners: self.workers.duplicates()?.into(),
             admin: Some(duplicate(&self.doors.admin)?),
             health: self.doors.health.as_ref().map(duplicate).transpose()?,
+            ofrep: self.doors.ofrep.as_ref().map(duplicate).transpose()?,
             lock: Some(self.lock.try_clone()?),
         })
     }
@@ -313,9 +327,15 @@ fn keep_what_cannot_change(config: &mut Config, before: &Config) -> Vec<&'static
     keep("workers", config.workers != before.workers);
     keep("admin.address", config.admin.address != before.admin.address);
     keep("health.address", config.health != before.health);
+    let (listens, listened) = (config.ofrep.as_ref().map(|o| o.address), before.ofrep.as_ref().map(|o| o.address));
+    keep("ofrep.address", listens != listened);
     keep("log.format", config.log.format != before.log.format);
     keep("state.directory", config.state_directory != before.state_directory);
     (config.workers, config.admin.address, config.health) = (before.workers, before.admin.address, before.health);
+    match (&mut config.ofrep, &before.ofrep) {
+        (Some(ofrep), Some(before)) => ofrep.address = before.address,
+        (ofrep, before) => ofrep.clone_from(before),
+    }
     config.log.format = before.log.format;
     config.state_directory.clone_from(&before.state_directory);
     kept
@@ -346,6 +366,7 @@ struct ControlPlane {
     process: Arc<ProcessStats>,
     writer: Writer,
     recovered: u64,
+    key: CookieKey,
     config: Arc<Config>,
     drain: Arc<Drain>,
     access_log: AccessLogWriter,
@@ -361,7 +382,7 @@ struct Running {
 
 impl ControlPlane {
     fn start(self, doors: &Doors, is_open: watch::Receiver<bool>) -> Result<Running, StartError> {
-        let Self { controller, process, writer, recovered, config, drain, access_log, loads } = self;
+        let Self { controller, process, writer, recovered, key, config, drain, access_log, loads } = self;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)?;
         if config.admin.tokens.is_empty() {
             tracing::info!("no admin.tokens: whoever is on this machine may change everything");
@@ -373,16 +394,24 @@ impl ControlPlane {
         let duplicate = |(_, socket): &(SocketAddr, StdListener)| socket.try_clone().map_err(StartError::Thread);
         let admin = duplicate(&doors.admin)?;
         let health = doors.health.as_ref().map(duplicate).transpose()?;
+        let ofrep = doors.ofrep.as_ref().map(duplicate).transpose()?;
         let run = move || {
             runtime.block_on(async move {
                 let control = Control::start(controller);
                 let api = Admin { control: control.clone(), process, writer, recovered, drain, access_log, loads };
                 let _ = tell.send(control);
                 if let Some(health) = health {
-                    tokio::spawn(serve_while_open(health, is_open.clone(), health_router(api.clone()), None));
+                    tokio::spawn(serve_while_open(health, is_open.clone(), health_router(api.clone()), no_tls()));
                 }
+                if let Some(ofrep) = ofrep {
+                    let known = api.control.clone();
+                    let tls: TlsOfNow = Arc::new(move || known.snapshot().config.ofrep.as_ref()?.tls.clone());
+                    let public = public_router(PublicState::new(api.control.clone(), key));
+                    tokio::spawn(serve_while_open(ofrep, is_open.clone(), public, tls));
+                }
+                let routes = router(api, &own_gates);
                 tokio::select! {
-                    () = serve_while_open(admin, is_open, router(api, &own_gates), Some(own_gates)) => {}
+                    () = serve_while_open(admin, is_open, routes, Arc::new(move || own_gates.tls())) => {}
                     _ = stopped => {}
                 }
             });
@@ -391,6 +420,10 @@ impl ControlPlane {
         let control = told.recv().map_err(|error| StartError::Thread(std::io::Error::other(error)))?;
         Ok(Running { control, gates, stop, thread })
     }
+}
+
+fn no_tls() -> TlsOfNow {
+    Arc::new(|| None)
 }
 
 /// How many descriptors this process may have beside those it has and a few for files.
@@ -417,12 +450,7 @@ fn door(
 
 /// Serves a socket while its door is open: who comes to a closed one waits for whoever has
 /// the socket, too, or until it opens again.
-async fn serve_while_open(
-    socket: StdListener,
-    mut is_open: watch::Receiver<bool>,
-    router: Router,
-    gates: Option<Arc<Gates>>,
-) {
+async fn serve_while_open(socket: StdListener, mut is_open: watch::Receiver<bool>, router: Router, tls: TlsOfNow) {
     let service = router.into_make_service_with_connect_info::<SocketAddr>();
     while is_open.wait_for(|open| *open).await.is_ok() {
         let listener = match socket.try_clone().and_then(TcpListener::from_std) {
@@ -432,7 +460,7 @@ async fn serve_while_open(
         let (close, closed) = oneshot::channel::<()>();
         let closed = async move { drop(closed.await) };
         // What is under way goes on beside whatever is served next.
-        let door = Door::new(listener, gates.clone()).tap_io(|_| {});
+        let door = Door::new(listener, Arc::clone(&tls)).tap_io(|_| {});
         tokio::spawn(axum::serve(door, service.clone()).with_graceful_shutdown(closed).into_future());
         if is_open.wait_for(|open| !*open).await.is_err() {
             return;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use axum::extract::{ConnectInfo, Request, State};
-use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use sha2::{Digest, Sha256};
@@ -16,6 +16,7 @@ use subtle::ConstantTimeEq;
 
 use super::problem::Problem;
 use crate::config::{self, TokenRole};
+use crate::ofrep::Failure;
 use crate::tls::ServerTls;
 
 /// What a call needs.
@@ -64,7 +65,7 @@ impl Gates {
     }
 
     /// What clients speak, where that is TLS.
-    pub(super) fn tls(&self) -> Option<ServerTls> {
+    pub fn tls(&self) -> Option<ServerTls> {
         self.0.load().tls.clone()
     }
 }
@@ -155,6 +156,10 @@ pub(super) async fn check(
     mut request: Request,
     next: Next,
 ) -> Response {
+    let for_sdk = request.uri().path().starts_with("/ofrep/");
+    if for_sdk {
+        take_api_key(request.headers_mut());
+    }
     let admitted = gates.0.load().admit(access, request.method(), request.headers());
     let line = matches!(access, Access::Write).then(|| {
         let by = admitted.as_ref().map_or_else(|_| Arc::from("?"), |caller| Arc::clone(&caller.name));
@@ -165,6 +170,7 @@ pub(super) async fn check(
             request.extensions_mut().insert(caller);
             next.run(request).await
         }
+        Err(problem) if for_sdk => Failure::new(problem.status, "GENERAL", problem.detail).into_response(),
         Err(problem) => problem.into_response(),
     };
     if let Some((by, method, path)) = line {
@@ -172,6 +178,16 @@ pub(super) async fn check(
         tracing::info!(target: "audit", %by, %from, %method, path, status, "audit");
     }
     response
+}
+
+/// SDKs may send the token by another name.
+fn take_api_key(headers: &mut HeaderMap) {
+    let key = headers.get("x-api-key").and_then(|key| key.to_str().ok());
+    if let (false, Some(key)) = (headers.contains_key(header::AUTHORIZATION), key)
+        && let Ok(bearer) = HeaderValue::try_from(format!("Bearer {key}"))
+    {
+        headers.insert(header::AUTHORIZATION, bearer);
+    }
 }
 
 fn check_origin(headers: &HeaderMap) -> Result<(), Problem> {

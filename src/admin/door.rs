@@ -1,4 +1,4 @@
-//! The admin API's sockets: as they come, or by TLS.
+//! Sockets of the admin API and of other routers: as they come, or by TLS.
 
 use std::io;
 use std::net::SocketAddr;
@@ -9,8 +9,7 @@ use axum::serve::Listener;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
-use super::access::Gates;
-use crate::tls::Stream;
+use crate::tls::{ServerTls, Stream};
 
 /// A handshake takes no longer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -19,19 +18,22 @@ const HANDSHAKES: usize = 64;
 /// Descriptors may be used up.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// A listening socket of the admin API. Nobody's handshake holds up anybody else's.
+/// What a door's clients speak now, where that is TLS: a reload may bring another one.
+pub type TlsOfNow = Arc<dyn Fn() -> Option<ServerTls> + Send + Sync>;
+
+/// A listening socket of a router. Nobody's handshake holds up anybody else's.
 pub struct Door {
     socket: TcpListener,
-    gates: Option<Arc<Gates>>,
+    tls: TlsOfNow,
     shaken: Receiver<(Stream, SocketAddr)>,
     shakes: Sender<(Stream, SocketAddr)>,
 }
 
 impl Door {
-    /// A socket whose clients speak TLS where the gates of now say so; without gates as they come.
-    pub fn new(socket: TcpListener, gates: Option<Arc<Gates>>) -> Self {
+    /// A socket whose clients speak what `tls` says.
+    pub fn new(socket: TcpListener, tls: TlsOfNow) -> Self {
         let (shakes, shaken) = channel(HANDSHAKES);
-        Self { socket, gates, shaken, shakes }
+        Self { socket, tls, shaken, shakes }
     }
 }
 
@@ -51,14 +53,14 @@ impl Listener for Door {
                 continue;
             };
             let _ = socket.set_nodelay(true);
-            let Some(tls) = self.gates.as_ref().and_then(|gates| gates.tls()) else {
+            let Some(tls) = (self.tls)() else {
                 return (Stream::Plain(socket), peer);
             };
             tokio::spawn(async move {
                 match tokio::time::timeout(PATIENCE, tls.accept(socket)).await {
                     Ok(Ok(stream)) => drop(place.send((Stream::Tls(Box::new(stream.into())), peer))),
-                    Ok(Err(error)) => tracing::debug!(%error, %peer, "no handshake with the admin API"),
-                    Err(_) => tracing::debug!(%peer, "a handshake with the admin API took too long"),
+                    Ok(Err(error)) => tracing::debug!(%error, %peer, "no handshake"),
+                    Err(_) => tracing::debug!(%peer, "a handshake took too long"),
                 }
             });
         }

@@ -10,7 +10,7 @@ use crate::subject::Track;
 
 /// Who a flag is evaluated for.
 #[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+#[serde(rename_all = "camelCase", default)]
 pub(crate) struct EvaluationContext {
     /// The user's id.
     pub(crate) user_id: Option<String>,
@@ -66,7 +66,7 @@ impl EvaluationContext {
 }
 
 /// The service with this name, or the only one.
-fn service_of<'s>(snapshot: &'s Snapshot, name: Option<&str>) -> Option<&'s ServiceState> {
+pub(super) fn service_of<'s>(snapshot: &'s Snapshot, name: Option<&str>) -> Option<&'s ServiceState> {
     match (name, snapshot.services.as_slice()) {
         (Some(name), services) => services.iter().find(|service| service.config.name == name).map(|service| &**service),
         (None, [only]) => Some(only),

@@ -12,7 +12,7 @@ use super::api::Admin;
 use super::evaluation::{self, EvaluationContext};
 use super::problem::Problem;
 use super::request::{Body, Segments, if_match};
-use crate::control::{Controller, FlagOrder, FlagPatch};
+use crate::control::{Controller, FlagOrder, FlagPatch, lint_flags};
 use crate::decide::flags::Flag;
 
 fn answered(flag: &Flag) -> Response {
@@ -79,6 +79,16 @@ pub(super) async fn evaluate(
     Body(Evaluate { context }): Body<Evaluate>,
 ) -> Result<Response, Problem> {
     Ok(Json(evaluation::evaluate(&admin.control.snapshot(), &name, &context)).into_response())
+}
+
+/// Flags that hardly mean what they say.
+pub(super) async fn lint(State(admin): State<Admin>) -> Response {
+    let snapshot = admin.control.snapshot();
+    let found = lint_flags(&snapshot.config, &snapshot.all_flags);
+    let warnings = found.iter().map(|(flag, warning)| {
+        json!({ "flag": flag, "code": warning.code(), "text": format!("the flag `{flag}` {warning}") })
+    });
+    Json(json!({ "warnings": warnings.collect::<Vec<_>>() })).into_response()
 }
 
 #[derive(Default, Deserialize)]

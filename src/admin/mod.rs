@@ -13,6 +13,7 @@ mod events;
 mod flags;
 mod health;
 mod log;
+mod ofrep;
 mod openapi;
 mod operations;
 mod problem;
@@ -20,4 +21,4 @@ mod request;
 
 pub use access::Gates;
 pub use api::{Admin, health_router, router};
-pub use door::Door;
+pub use door::{Door, TlsOfNow};

@@ -16,6 +16,7 @@ pub(super) fn document() -> Value {
     for operation in operations() {
         for (index, path) in operation.paths().into_iter().enumerate() {
             let method = operation.method.as_str().to_lowercase();
+            let path = path.replace("{*", "{");
             let entry = paths.entry(path.clone()).or_insert_with(|| json!({}));
             entry[method] = described(&operation, &path, index > 0);
         }
@@ -88,9 +89,12 @@ fn responses(operation: &Operation, path: &str) -> Value {
     };
     let of_path: &[u16] = if path.contains('{') || !operation.query.is_empty() { &[400] } else { &[] };
     // Without its service's name a path is only there where there is one service.
+    let content = match path.starts_with("/ofrep/") {
+        true => json!({ "application/json": { "schema": reference("OfrepFailure") } }),
+        false => json!({ "application/problem+json": { "schema": reference("Problem") } }),
+    };
     for status in [refusals, of_path, operation.refusals].concat() {
-        let content = json!({ "application/problem+json": { "schema": reference("Problem") } });
-        responses.insert(status.to_string(), json!({ "description": reason(status), "content": content }));
+        responses.insert(status.to_string(), json!({ "description": reason(status), "content": content.clone() }));
     }
     Value::Object(responses)
 }
@@ -118,6 +122,11 @@ fn schemas() -> Value {
     let rate = || json!({ "type": "number", "minimum": 0, "maximum": 1 });
     let seconds = || json!({ "oneOf": [{ "type": "number", "minimum": 0 }, { "type": "string" }] });
     let maybe = |kind: &str| json!({ "type": [kind, "null"] });
+    let variants = || json!({ "type": "object", "additionalProperties": reference("Variant") });
+    let kinds = || {
+        json!({ "enum": ["percentage", "user", "group", "environment", "track", "attribute", "schedule", "all",
+        "any", "none"] })
+    };
     let texts = || json!({ "oneOf": [{ "type": "string" }, { "type": "array", "items": { "type": "string" } }] });
     json!({
         "Log": object(&["level"], &json!({ "level": text() })),
@@ -125,27 +134,50 @@ fn schemas() -> Value {
             "properties": { "level": { "enum": ["error", "warn", "info", "debug", "trace"] } } },
         "Problem": object(&["status", "code", "detail"], &json!({
             "title": text(), "status": count(), "code": text(), "detail": text(), "field": text() })),
-        "Rule": object(&["type", "value"], &json!({
-            "type": { "enum": ["percentage", "user", "group", "environment"] },
-            "value": { "oneOf": [percent(), texts()] } })),
+        "Lint": object(&["warnings"], &json!({ "warnings": { "type": "array", "items": object(
+            &["flag", "code", "text"], &json!({ "flag": text(), "code": text(), "text": text() })) } })),
+        "OfrepContext": object(&[], &json!({ "context": { "type": ["object", "null"],
+            "properties": { "targetingKey": maybe("string") } } })),
+        "OfrepEvaluation": object(&["key", "reason", "variant", "metadata"], &json!({
+            "key": text(), "reason": text(), "variant": text(), "metadata": { "type": "object" }, "value": {} })),
+        "OfrepEvaluations": object(&["flags"], &json!({
+            "flags": { "type": "array", "items": object(&["key", "metadata"], &json!({ "key": text() })) } })),
+        "OfrepFailure": object(&["errorCode", "errorDetails", "metadata"], &json!({
+            "key": text(), "errorCode": text(), "errorDetails": text(), "metadata": { "type": "object" } })),
+        "Target": object(&["type", "value"], &json!({
+            "type": kinds(),
+            "value": { "oneOf": [percent(), texts(), { "type": "object" }, list("Target")] } })),
+        "Rule": { "allOf": [reference("Target"), object(&[], &json!({ "variant": text(), "split": object(
+            &["hash", "weights"], &json!({ "hash": { "enum": ["murmur3", "murmur3-cbor"] } })) }))] },
+        "Variant": object(&["value"], &json!({
+            "value": { "type": ["boolean", "string", "number", "object", "array"] },
+            "weight": { "type": "integer", "minimum": 0, "maximum": 1_000_000 } })),
+        "Schedule": object(&[], &json!({ "from": text(), "until": text() })),
+        "Prerequisite": object(&["flag"], &json!({ "flag": text(), "variant": text() })),
         "NewFlag": object(&["enabled", "rolloutPercentage"], &json!({
             "description": text(), "enabled": { "type": "boolean" }, "rolloutPercentage": percent(),
-            "rules": list("Rule") })),
+            "rules": list("Rule"), "variants": variants(), "defaultVariant": maybe("string"),
+            "schedule": reference("Schedule"), "prerequisites": list("Prerequisite"),
+            "client": { "type": "boolean" } })),
         "FlagPatch": object(&[], &json!({
             "description": text(), "enabled": { "type": "boolean" },
             "rolloutPercentage": { "type": "number", "description": "out of range is clamped" },
-            "rules": list("Rule") })),
+            "rules": list("Rule"), "variants": variants(), "defaultVariant": maybe("string"),
+            "schedule": reference("Schedule"), "prerequisites": list("Prerequisite"),
+            "client": { "type": "boolean" } })),
         "Flag": object(&["name", "enabled", "rolloutPercentage", "rules", "createdAt", "updatedAt"], &json!({
             "name": text(), "description": text(), "enabled": { "type": "boolean" },
-            "rolloutPercentage": percent(), "rules": list("Rule"), "createdAt": text(), "updatedAt": text() })),
+            "rolloutPercentage": percent(), "rules": list("Rule"), "variants": variants(), "defaultVariant": text(),
+            "schedule": reference("Schedule"), "prerequisites": list("Prerequisite"),
+            "client": { "type": "boolean" }, "createdAt": text(), "updatedAt": text() })),
         "Flags": object(&["flags", "version"], &json!({ "flags": list("Flag"), "version": count() })),
         "Evaluate": object(&[], &json!({ "context": object(&[], &json!({
             "userId": maybe("string"), "sessionId": maybe("string"), "groupId": maybe("string"),
-            "environment": maybe("string") })) })),
+            "environment": maybe("string"), "service": maybe("string"), "attributes": { "type": "object" } })) })),
         "Evaluation": object(&["flagName", "enabled", "reason"], &json!({
             "flagName": text(), "enabled": { "type": "boolean" },
-            "reason": { "enum": ["default", "override", "disabled", "rule", "percentage"] },
-            "ruleMatched": { "enum": ["percentage", "user", "group", "environment"] } })),
+            "reason": { "enum": ["default", "override", "disabled", "schedule", "prerequisite", "rule", "percentage"] },
+            "ruleMatched": kinds(), "variant": text(), "value": {} })),
         "Plan": object(&["traffic", "measured", "stages"], &json!({
             "traffic": { "type": "object" }, "measured": { "type": "boolean" },
             "stages": { "type": "array", "items": { "type": "object" } } })),

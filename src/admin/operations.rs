@@ -5,7 +5,7 @@ use axum::routing::{self, MethodRouter};
 
 use super::access::Access;
 use super::api::Admin;
-use super::{deployments, events, flags, health, log};
+use super::{deployments, events, flags, health, log, ofrep};
 
 /// One call.
 pub(super) struct Operation {
@@ -87,6 +87,15 @@ pub(super) fn operations() -> Vec<Operation> {
             "Delete a flag (deleteFlag)", refusals: &[404, 409, 412]),
         operation!("evaluateFlag", POST, "/api/flags/{name}/evaluate", Read, flags::evaluate, Json("Evaluation"),
             "Is it on for somebody, and why (evaluateFlag, isFeatureEnabled)", body: Some("Evaluate")),
+        operation!(
+            "lintFlags",
+            GET,
+            "/api/lint/flags",
+            Read,
+            flags::lint,
+            Json("Lint"),
+            "Flags that can never be on, rules that never match, flags that everybody has had for long"
+        ),
         operation!("reloadFlags", POST, "/api/state/flags/reload", Write, flags::reload, Json("Flags"),
             "Read the flag file again; discard: write over what somebody broke in it", body: Some("Reload"),
             refusals: &[409]),
@@ -126,6 +135,12 @@ pub(super) fn operations() -> Vec<Operation> {
         operation!("explain", GET, "/api/explain", Read, deployments::explain, Json("Explanation"),
             "Where a user is and which flags are on, each with its reason",
             query: &["url", "userId", "sessionId", "groupId"], refusals: &[404]),
+        operation!("ofrepEvaluate", POST, "/ofrep/v1/evaluate/flags/{*key}", Read, ofrep::evaluate,
+            Json("OfrepEvaluation"), "One flag for an SDK (OpenFeature Remote Evaluation Protocol)",
+            body: Some("OfrepContext"), refusals: &[404]),
+        operation!("ofrepEvaluateAll", POST, "/ofrep/v1/evaluate/flags", Read, ofrep::evaluate_all,
+            Json("OfrepEvaluations"), "All flags for an SDK; If-None-Match with the tag of the last answer: 304",
+            body: Some("OfrepContext")),
         operation!("getLog", GET, "/api/log", Read, log::level, Json("Log"), "The level of the log",
             refusals: &[404]),
         operation!("setLog", PUT, "/api/log", Write, log::set_level, Json("Log"),

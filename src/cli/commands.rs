@@ -403,6 +403,9 @@ pub(super) enum Flags {
         /// Rules as JSON: '[{"type": "group", "value": "beta-testers"}]'
         #[arg(long, default_value = "[]")]
         rules: String,
+        /// Further fields as JSON: '{"variants": {"red": {"value": "#f00"}}, "defaultVariant": "red"}'
+        #[arg(long, default_value = "{}")]
+        fields: String,
     },
     /// Change the part of users that have it on
     Rollout {
@@ -421,6 +424,8 @@ pub(super) enum Flags {
         /// Its name
         name: String,
     },
+    /// Flags that can never be on, rules that never match, flags that everybody has had for long
+    Lint,
     /// Read the flag file again
     Reload {
         /// Write over what somebody broke in it; the broken file is put aside
@@ -448,5 +453,8 @@ pub(super) enum Flags {
         /// Another environment than the configured one
         #[arg(long)]
         environment: Option<String>,
+        /// An attribute, as often as needed: plan=gold, age=42 (what is JSON is taken as such)
+        #[arg(long = "attribute", value_name = "NAME=VALUE")]
+        attributes: Vec<String>,
     },
 }

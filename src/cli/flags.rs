@@ -1,7 +1,7 @@
 //! `serin flags …`
 
 use http::Method;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::CliError;
 use super::client::{Api, encode, fields};
@@ -18,15 +18,20 @@ pub(super) fn run(api: &Api, command: Flags) -> Result<(), CliError> {
             return Ok(());
         }
         Flags::Get { name } => api.get(&path(&name))?,
-        Flags::Set { name, description, disabled, rollout, rules } => {
+        Flags::Set { name, description, disabled, rollout, rules, fields: more } => {
             let rules: Value = serde_json::from_str(&rules)
                 .map_err(|error| CliError::Usage(format!("--rules is no JSON: {error}")))?;
-            let body = fields([
+            let more: Map<String, Value> = serde_json::from_str(&more)
+                .map_err(|error| CliError::Usage(format!("--fields is no JSON object: {error}")))?;
+            let mut body = fields([
                 ("description", text(description)),
                 ("enabled", Some(json!(!disabled))),
                 ("rolloutPercentage", Some(json!(rollout))),
                 ("rules", Some(rules)),
             ]);
+            if let Value::Object(body) = &mut body {
+                body.extend(more);
+            }
             api.call(&Method::PUT, &path(&name), Some(&body))?
         }
         Flags::Rollout { name, percentage } => {
@@ -35,16 +40,22 @@ pub(super) fn run(api: &Api, command: Flags) -> Result<(), CliError> {
         Flags::Enable { name } => api.call(&Method::PATCH, &path(&name), Some(&json!({ "enabled": true })))?,
         Flags::Disable { name } => api.call(&Method::PATCH, &path(&name), Some(&json!({ "enabled": false })))?,
         Flags::Delete { name } => api.call(&Method::DELETE, &path(&name), Some(&json!({})))?,
-        Flags::Eval { name, user, session, group, environment } => {
+        Flags::Eval { name, user, session, group, environment, attributes } => {
             let context = fields([
                 ("userId", text(user)),
                 ("sessionId", text(session)),
                 ("groupId", text(group)),
                 ("environment", text(environment)),
+                ("attributes", Some(attributes_of(&attributes)?)),
             ]);
             let body = json!({ "context": context });
             let answer = api.call(&Method::POST, &format!("{}/evaluate", path(&name)), Some(&body))?;
             api.print(&answer, || words::evaluation(&answer));
+            return Ok(());
+        }
+        Flags::Lint => {
+            let answer = api.get("/api/lint/flags")?;
+            api.print(&answer, || words::lint(&answer));
             return Ok(());
         }
         Flags::Reload { discard } => {
@@ -55,6 +66,18 @@ pub(super) fn run(api: &Api, command: Flags) -> Result<(), CliError> {
     };
     api.print(&answer, || words::flags(std::slice::from_ref(&answer)));
     Ok(())
+}
+
+/// `name=value`, the value as JSON where it is some.
+fn attributes_of(texts: &[String]) -> Result<Value, CliError> {
+    let pair = |text: &String| {
+        let (name, value) = text.split_once('=')?;
+        let value = serde_json::from_str(value).unwrap_or_else(|_| Value::from(value));
+        Some((name.to_owned(), value))
+    };
+    let wrong = || CliError::Usage("--attribute is NAME=VALUE, as in plan=gold".to_owned());
+    let pairs = texts.iter().map(|text| pair(text).ok_or_else(wrong));
+    Ok(Value::Object(pairs.collect::<Result<Map<String, Value>, CliError>>()?))
 }
 
 fn print_all(api: &Api, answer: &Value) {

@@ -41,6 +41,9 @@ pub(super) fn run(file: &Path) -> Result<(), CliError> {
         tracing::info!(%address, "listening");
     }
     tracing::info!(address = %server.admin(), "admin API");
+    if let Some(address) = server.ofrep() {
+        tracing::info!(%address, "flags for apps (OFREP)");
+    }
     if let Some(address) = server.health() {
         tracing::info!(%address, "health and metrics");
     }

@@ -149,7 +149,16 @@ pub(super) fn flags(flags: &[Value]) -> String {
 pub(super) fn evaluation(answer: &Value) -> String {
     let state = if answer["enabled"] == true { "on" } else { "off" };
     let rule = answer["ruleMatched"].as_str().map(|rule| format!(" {rule}")).unwrap_or_default();
-    format!("{} is {state}: {}{rule}", text(&answer["flagName"]), text(&answer["reason"]))
+    let variant = answer["variant"].as_str().map(|name| format!(", {name} = {}", answer["value"])).unwrap_or_default();
+    format!("{} is {state}: {}{rule}{variant}", text(&answer["flagName"]), text(&answer["reason"]))
+}
+
+/// What is strange about flags, a line each.
+pub(super) fn lint(answer: &Value) -> String {
+    match elements(&answer["warnings"]) {
+        [] => "nothing strange".to_owned(),
+        warnings => warnings.iter().map(|warning| text(&warning["text"])).collect::<Vec<_>>().join("\n"),
+    }
 }
 
 pub(super) fn explanation(answer: &Value) -> String {

@@ -34,6 +34,8 @@ pub struct Config {
     pub admin: Admin,
     /// Where probes and scrapes ask without a token.
     pub health: Option<SocketAddr>,
+    /// Where apps on their users' devices ask for flags; `None`: nowhere.
+    pub ofrep: Option<Ofrep>,
     /// Who a request is from.
     pub identity: Identity,
     /// What hosts and paths lead to; one at least.
@@ -226,6 +228,45 @@ impl Secret {
 impl std::fmt::Debug for Secret {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Secret(…)")
+    }
+}
+
+/// Where apps on their users' devices ask for flags by OFREP.
+#[derive(Clone, Debug)]
+pub struct Ofrep {
+    /// Where it listens; port 0: the system chooses.
+    pub address: SocketAddr,
+    /// Clients speak TLS.
+    pub tls: Option<ServerTls>,
+    /// What stands before `/ofrep/v1`: empty, or `/like/this`.
+    pub path: String,
+    /// Peers whose forwarding and identity headers are believed.
+    pub trusted: Networks,
+    /// One of these is needed, where there are any.
+    pub tokens: Vec<Secret>,
+    /// Pages that may ask.
+    pub origins: Origins,
+    /// How often an address may ask in the long run.
+    pub requests_per_second: u32,
+    /// How often at once.
+    pub burst: u32,
+    /// Whether clients are offered a stream of signals that flags have changed.
+    pub events: bool,
+}
+
+/// Origins of pages (RFC 6454) that may ask.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Origins {
+    /// All of them.
+    pub any: bool,
+    /// These.
+    pub named: Vec<String>,
+}
+
+impl Origins {
+    /// Whether this one may.
+    pub fn allow(&self, origin: &http::HeaderValue) -> bool {
+        self.any || self.named.iter().any(|named| named.as_bytes() == origin.as_bytes())
     }
 }
 

@@ -34,6 +34,7 @@ const VERSION: Kind = Text(&Form { what: "a version", pattern: "^[!-~]{1,128}$" 
 const STATUSES: Kind = Text(&Form { what: "a status, or a range", pattern: "^[1-5][0-9][0-9](-[1-5][0-9][0-9])?$" });
 const FLAG: Kind = Text(&Form { what: "a flag's name", pattern: "^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$" });
 const PREFIX: Kind = Text(&Form { what: "the start of a header's name", pattern: "^[A-Za-z0-9_.-]{2,}-$" });
+const ORIGIN: Kind = Text(&Form { what: "an origin, or *", pattern: r"^(\*|https?://[A-Za-z0-9._:\[\]-]+)$" });
 const HOST: Kind = Text(&Form { what: "a host's name", pattern: r"^(\*\.)?[A-Za-z0-9._:\[\]-]+$" });
 const SLOWER: Kind = Text(&Form { what: "a percentile of stable, or a duration", pattern: "^(p[5-9][0-9]|[0-9].*)$" });
 const PERCENT: Kind = Decimal(0.0, 100.0);
@@ -113,6 +114,7 @@ pub(super) static TOP: Section = Section {
                 Sub(&HEALTH_LISTENER),
                 "a listener for probes and scrapes: /healthz, /readyz, /metrics without a token",
             ),
+            optional("ofrep", Sub(&OFREP), "a listener where apps on their users' devices ask for flags by OFREP"),
             key(
                 "identity",
                 Sub(&IDENTITY),
@@ -203,6 +205,21 @@ static TOKEN: Section = section(
 
 static HEALTH_LISTENER: Section =
     section("A listener for probes and scrapes.", &[required("address", ADDRESS, "where probes ask")]);
+
+static OFREP: Section = section(
+    "Flags for apps with an SDK on their users' devices: the OpenFeature Remote Evaluation Protocol, for flags with `client: true`. Servers ask by the admin API.",
+    &[
+        required("address", ADDRESS, "where it listens"),
+        optional("tls", Sub(&TLS), "clients speak TLS there"),
+        key("path", PATH, "/", "what stands before /ofrep/v1"),
+        key("trustedProxies", List(&NETWORK), "[]", "peers whose X-Forwarded-For and identity headers are believed"),
+        key("tokens", List(&Sub(&SECRET)), "[]", "one of these is needed, as Bearer or X-API-Key; default: none is"),
+        key("origins", List(&ORIGIN), "[]", "pages that may ask (CORS): https://shop.example.com, or `*` for all"),
+        key("requestsPerSecond", Number(1, 100_000), "20", "how often an address may ask in the long run (429)"),
+        key("burst", Number(1, 1_000_000), "100", "how often at once"),
+        key("events", Bool, "false", "clients are offered a stream of signals that flags have changed"),
+    ],
+);
 
 static IDENTITY: Section = section(
     "Who a request is from.",

@@ -26,8 +26,9 @@ use std::path::Path;
 pub use checked::{
     AccessLog, AccessLogFormat, AccessLogTarget, Admin, Anonymous, Balance, Belief, Config, Connections,
     DeployDefaults, DrainTimes, Ejection, Endpoint, ErrorRules, Expose, FlagHeaders, FlagSettings, HeaderStyle,
-    HealthCheck, Host, Identity, Ignore, Limits, Listener, Log, LogFormat, LogLevel, Place, Pool, PoolVersion, Retry,
-    RetryCause, SaltKind, Secret, Service, Shield, ShieldMethods, Source, Stick, Timeouts, Token, TokenRole, Transport,
+    HealthCheck, Host, Identity, Ignore, Limits, Listener, Log, LogFormat, LogLevel, Ofrep, Origins, Place, Pool,
+    PoolVersion, Retry, RetryCause, SaltKind, Secret, Service, Shield, ShieldMethods, Source, Stick, Timeouts, Token,
+    TokenRole, Transport,
 };
 pub use cidr::{Cidr, Networks};
 pub use error_rule::StatusSet;

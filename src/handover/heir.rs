@@ -68,6 +68,7 @@ impl Inheritance {
             For::Clients => self.listeners.add(address, socket),
             For::Admin => self.admin = Some((address, socket)),
             For::Health => self.health = Some((address, socket)),
+            For::Ofrep => self.ofrep = Some((address, socket)),
         }
     }
 }
@@ -97,6 +98,7 @@ pub fn activated(config: &Config) -> Result<Inheritance, ActivationError> {
     let mut given = ListenFd::from_env();
     let mut inheritance = Inheritance::default();
     for index in 0..given.len() {
+        let ofrep = config.ofrep.as_ref().map(|ofrep| ofrep.address);
         let Some(socket) = given.take_tcp_listener(index)? else { continue };
         let address = socket.local_addr()?;
         let purpose = if config.listeners.iter().any(|listener| listener.address == address) {
@@ -105,10 +107,16 @@ pub fn activated(config: &Config) -> Result<Inheritance, ActivationError> {
             For::Admin
         } else if config.health == Some(address) {
             For::Health
+        } else if ofrep == Some(address) {
+            For::Ofrep
         } else {
             let clients = config.listeners.iter().map(|listener| listener.address);
-            let all: Vec<String> =
-                clients.chain([config.admin.address]).chain(config.health).map(|address| address.to_string()).collect();
+            let all: Vec<String> = clients
+                .chain([config.admin.address])
+                .chain(config.health)
+                .chain(ofrep)
+                .map(|address| address.to_string())
+                .collect();
             return Err(ActivationError::Unknown { address, configured: all.join(", ") });
         };
         inheritance.add(purpose, address, socket);

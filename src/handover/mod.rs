@@ -34,6 +34,8 @@ pub struct Inheritance {
     pub admin: Option<(SocketAddr, TcpListener)>,
     /// The same of probes and scrapes.
     pub health: Option<(SocketAddr, TcpListener)>,
+    /// The same of apps that ask for flags.
+    pub ofrep: Option<(SocketAddr, TcpListener)>,
     /// The lock of the state's folder.
     pub lock: Option<File>,
 }
@@ -44,6 +46,7 @@ enum For {
     Clients,
     Admin,
     Health,
+    Ofrep,
 }
 
 /// What the two processes say to each other.

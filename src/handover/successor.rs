@@ -123,7 +123,8 @@ impl Successor {
                 self.channel.send(&Message::Sockets(For::Clients, held.address), &descriptors)?;
             }
         }
-        for (purpose, socket) in [(For::Admin, &inheritance.admin), (For::Health, &inheritance.health)] {
+        let Inheritance { admin, health, ofrep, .. } = inheritance;
+        for (purpose, socket) in [(For::Admin, admin), (For::Health, health), (For::Ofrep, ofrep)] {
             if let Some((address, socket)) = socket {
                 self.channel.send(&Message::Sockets(purpose, *address), &[socket.as_fd()])?;
             }

@@ -12,7 +12,7 @@ use http::{Request, Response, StatusCode, Version};
 use http_body::Body;
 use hyper::body::Incoming;
 
-use super::added::{Added, forwarded_for};
+use super::added::Added;
 use super::answer::Answer;
 use super::attempt::{Answered, Role, Way};
 use super::body::{ResponseBody, Rules, Streaming};
@@ -28,6 +28,7 @@ use super::rescue;
 use super::tunnel::Tunnel;
 use super::upload::{Gate, Upload};
 use super::view::{ServiceView, View};
+use super::visitor::nearest_stranger;
 use crate::clock;
 use crate::config::Ignore;
 use crate::decide::bucket::fingerprint;
@@ -181,6 +182,7 @@ fn identify<'a>(
         key: &client.worker.key,
         trusted: client.trusted,
         client: client_address(client, &parts.headers),
+        mints: true,
         needed: service.state.canary.is_some() || service.state.rehearsal.is_some() || view.snapshot.flags.splits,
     };
     let mut identity = identifier.identify(&parts.headers);
@@ -188,14 +190,8 @@ fn identify<'a>(
     (identity, minted)
 }
 
-/// The nearest address in X-Forwarded-For that is no trusted peer, else the peer.
 pub(super) fn client_address(client: &Client, headers: &HeaderMap) -> IpAddr {
-    if !client.trusted {
-        return client.peer;
-    }
-    let Some(list) = forwarded_for(headers) else { return client.peer };
-    let mut addresses = list.rsplit(',').map_while(|text| text.trim().parse::<IpAddr>().ok());
-    addresses.find(|address| !client.listener.trusted.contain(*address)).unwrap_or(client.peer)
+    nearest_stranger(client.peer, &client.listener.trusted, headers)
 }
 
 /// An override, else what the deployment says.

@@ -67,17 +67,17 @@ impl CookieKey {
 
 /// Who a request is from.
 #[derive(Debug, Default)]
-pub(super) struct Identity<'a> {
+pub(crate) struct Identity<'a> {
     /// What the deployment's bucket is drawn for.
-    pub(super) sticky: Option<Cow<'a, str>>,
+    pub(crate) sticky: Option<Cow<'a, str>>,
     /// What the flags' buckets are drawn for.
-    pub(super) id: Option<Cow<'a, str>>,
+    pub(crate) id: Option<Cow<'a, str>>,
     /// The user, where it is believed.
-    pub(super) user: Option<Cow<'a, str>>,
+    pub(crate) user: Option<Cow<'a, str>>,
     /// The groups, where they are believed.
-    pub(super) groups: Option<Cow<'a, str>>,
+    pub(crate) groups: Option<Cow<'a, str>>,
     /// The cookie that the answer sets.
-    pub(super) minted: Option<String>,
+    pub(crate) minted: Option<String>,
 }
 
 /// What identification needs beyond the request.
@@ -89,6 +89,8 @@ pub(super) struct Identifier<'a> {
     pub(super) client: IpAddr,
     /// Whether some answer depends on a bucket: else nobody needs a cookie.
     pub(super) needed: bool,
+    /// Whether the answer may set one.
+    pub(super) mints: bool,
 }
 
 impl Identifier<'_> {
@@ -136,7 +138,7 @@ impl Identifier<'_> {
         let destination = headers.get("sec-fetch-dest").map(HeaderValue::as_bytes);
         let page = matches!(destination, None | Some(b"document" | b"iframe" | b"frame" | b"empty"));
         let mut random = [0_u8; 16];
-        if !page || getrandom::fill(&mut random).is_err() {
+        if !self.mints || !page || getrandom::fill(&mut random).is_err() {
             return None;
         }
         let value = self.key.seal(u128::from_le_bytes(random));
@@ -171,11 +173,18 @@ pub(super) struct RequestAttributes<'a> {
     pub(super) trusted: bool,
 }
 
-impl Attributes for RequestAttributes<'_> {
-    fn get(&self, name: &str) -> Option<Attribute<'_>> {
+impl<'a> RequestAttributes<'a> {
+    /// The attribute of this name, where it is believed.
+    pub(super) fn find(&self, name: &str) -> Option<Attribute<'a>> {
         let found = self.sources.binary_search_by(|(own, _)| own.as_str().cmp(name)).ok()?;
         let (value, believed) = read(&self.sources[found].1, self.headers, self.trusted)?;
         believed.then_some(Attribute::Text(value))
+    }
+}
+
+impl Attributes for RequestAttributes<'_> {
+    fn get(&self, name: &str) -> Option<Attribute<'_>> {
+        self.find(name)
     }
 }
 
@@ -231,7 +240,7 @@ mod tests {
     }
 
     fn identifier(config: &config::Identity) -> Identifier<'_> {
-        Identifier { config, key: &KEY, trusted: false, client: IpAddr::from([10, 1, 2, 3]), needed: true }
+        Identifier { config, key: &KEY, trusted: false, client: IpAddr::from([10, 1, 2, 3]), needed: true, mints: true }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 mod admin;
 mod deploy;
 mod identity;
+mod ofrep;
 pub(super) mod scenario;
 mod service;
 mod tls;
@@ -45,6 +46,7 @@ fn whole(root: &Node<'_>, document: &Document) -> Option<Config> {
     let (metrics, limits) = (map.read("metrics", metrics), map.read("limits", limits));
     let (log, access_log) = (map.read("log", log), map.maybe("accessLog", access_log));
     let (workers, drain) = (map.read("workers", workers), map.read("drain", drain));
+    let ofrep = map.maybe("ofrep", ofrep::ofrep);
     let health = map.maybe("health", |node| node.map()?.read("address", address));
     let state = map.read("state", |node| node.map()?.read("directory", Node::text));
     let environment = map.maybe("environment", Node::text);
@@ -57,6 +59,7 @@ fn whole(root: &Node<'_>, document: &Document) -> Option<Config> {
         listeners: listeners?,
         admin: admin?,
         health: health?,
+        ofrep: ofrep?,
         identity: identity?,
         three_lines: map.given("services").is_none(),
         services: services?,
@@ -86,6 +89,10 @@ fn check_addresses(map: &Map<'_>, config: &Config) {
     twice("admin.address", config.admin.address, &clients);
     if let Some(health) = config.health {
         twice("health.address", health, &[&clients[..], &[config.admin.address]].concat());
+    }
+    if let Some(ofrep) = &config.ofrep {
+        let health: Vec<SocketAddr> = config.health.into_iter().collect();
+        twice("ofrep.address", ofrep.address, &[&clients[..], &[config.admin.address], &health].concat());
     }
     for service in &config.services {
         for endpoint in service.pools.iter().flat_map(|pool| &pool.endpoints) {
@@ -147,12 +154,15 @@ fn listeners(map: &Map<'_>) -> Option<Vec<Listener>> {
 
 fn listener(node: &Node<'_>) -> Option<Listener> {
     let map = node.map()?;
-    let trusted = map.read("trustedProxies", |node| {
-        all(node.list()?.iter().map(|entry| entry.checked(entry.text()?.as_str(), str::parse::<Cidr>)))
-    });
+    let trusted = map.read("trustedProxies", networks);
     let (address, tls) = (map.read("address", address), map.maybe("tls", |node| tls::server(node, ServerTls::new)));
     let proxy_protocol = map.read("proxyProtocol", Node::boolean);
-    Some(Listener { address: address?, trusted: Networks(trusted?), tls: tls?, proxy_protocol: proxy_protocol? })
+    Some(Listener { address: address?, trusted: trusted?, tls: tls?, proxy_protocol: proxy_protocol? })
+}
+
+fn networks(node: &Node<'_>) -> Option<Networks> {
+    let network = |entry: &Node<'_>| entry.checked(entry.text()?.as_str(), str::parse::<Cidr>);
+    all(node.list()?.iter().map(network)).map(Networks)
 }
 
 fn address(node: &Node<'_>) -> Option<SocketAddr> {

@@ -52,8 +52,9 @@ fn number_of(text: &str) -> Option<f64> {
 #[derive(Clone, Copy, Debug)]
 pub struct JsonAttributes<'a>(pub &'a serde_json::Map<String, Value>);
 
-impl Attributes for JsonAttributes<'_> {
-    fn get(&self, name: &str) -> Option<Attribute<'_>> {
+impl<'a> JsonAttributes<'a> {
+    /// The value of this name.
+    pub fn find(self, name: &str) -> Option<Attribute<'a>> {
         let found = self.0.get(name).or_else(|| {
             let (first, rest) = name.split_once('.')?;
             rest.split('.').try_fold(self.0.get(first)?, |value, part| match value {
@@ -63,6 +64,12 @@ impl Attributes for JsonAttributes<'_> {
             })
         });
         found.filter(|value| !value.is_null()).map(Attribute::Json)
+    }
+}
+
+impl Attributes for JsonAttributes<'_> {
+    fn get(&self, name: &str) -> Option<Attribute<'_>> {
+        self.find(name)
     }
 }
 

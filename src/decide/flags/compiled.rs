@@ -334,7 +334,7 @@ impl Typed {
             (None, _) if sum == 0 => Drawn::Default,
             (None, None) => Drawn::KeyMissing,
             (None, Some(id)) => {
-                let point = u128::from(self.salt.hash(id)) * u128::from(sum) >> 64;
+                let point = (u128::from(self.salt.hash(id)) * u128::from(sum)) >> 64;
                 let drawn = self.ends.iter().position(|end| point < u128::from(*end));
                 drawn.map_or(Drawn::Default, Drawn::Variant)
             }
