@@ -259,9 +259,18 @@ fn flagged(config: &str, variables: &[(&str, &str)]) -> Serin {
         format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{on}", on.to_string().len())
     });
     let serin = Serin::start_with(&format!("{}{config}", shop(&format!("http://{app}"))), "", variables);
-    let rules = r#"[{"type":"user","value":"u-1"},{"type":"group","value":"staff"}]"#;
+    let rules = r#"[{"type":"user","value":"u-1"},{"type":"group","value":"staff"},
+        {"type":"attribute","value":{"role":{"in":["u-1","staff"]}}}]"#;
     serin.does(&["flags", "set", "staff", "--rules", rules]);
     serin
+}
+
+/// An identity with one source: of users, of groups, or of the attribute `role`.
+fn identity(of: &str, source: &str) -> String {
+    match of {
+        "attributes" => format!("identity: {{ attributes: {{ role: {{ {source} }} }} }}\n"),
+        list => format!("identity: {{ {list}: [ {{ {source} }} ] }}\n"),
+    }
 }
 
 fn is_on(serin: &Serin, fields: &str) -> bool {
@@ -275,8 +284,8 @@ fn a_signed_identity_is_believed_from_anyone_and_an_unsigned_one_from_nobody() {
     mac.update(b"u-1");
     let code: String = mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
     let verify = "verify: { env: SERIN_EDGE_SECRET }";
-    for (list, id) in [("user", "u-1"), ("group", "u-1")] {
-        let config = format!("identity: {{ {list}: [ {{ cookie: id, {verify} }} ] }}\n");
+    for (list, id) in [("user", "u-1"), ("group", "u-1"), ("attributes", "u-1")] {
+        let config = identity(list, &format!("cookie: id, {verify}"));
         let serin = flagged(&config, &[("SERIN_EDGE_SECRET", SECRET)]);
         if list == "group" {
             serin.does(&["flags", "set", "staff", "--rules", r#"[{"type":"group","value":"u-1"}]"#]);
@@ -317,15 +326,13 @@ fn a_tokens_claim_is_believed_by_each_kind_of_key() {
         (format!("jwks: '{}'", set.display()), &by_key),
     ];
     for (key, token) in &keys {
-        for (list, claim) in [("user", ""), ("group", ", claim: roles")] {
+        for (list, claim) in [("user", ""), ("group", ", claim: roles"), ("attributes", ", claim: roles")] {
             for (rules, good) in [
                 (", issuer: 'https://id.test', audience: shop", true),
                 (", issuer: 'https://other.test'", false),
                 (", audience: others", false),
             ] {
-                let config = format!(
-                    "identity: {{ {list}: [ {{ header: authorization, jwt: {{ {key}{claim}{rules} }} }} ] }}\n"
-                );
+                let config = identity(list, &format!("header: authorization, jwt: {{ {key}{claim}{rules} }}"));
                 let serin = flagged(&config, &[("SERIN_EDGE_SECRET", SECRET)]);
                 assert_eq!(is_on(&serin, &format!("authorization: Bearer {token}\r\n")), good, "{config}");
                 let foreign = if key.starts_with("secret") { &by_key } else { &by_secret };

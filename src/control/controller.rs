@@ -15,6 +15,7 @@ use super::rehearsal::Rehearsing;
 use super::service::ServiceControl;
 use crate::clock;
 use crate::config::Config;
+use crate::decide::flags::FlagName;
 use crate::decide::time::Moment;
 use crate::snapshot::Snapshot;
 use crate::store::{DeployState, EventRecord, FlagFile, ServiceRecord, Writer};
@@ -51,7 +52,8 @@ pub struct Controller {
     /// Another process is to have the state: nothing changes.
     pub(super) resting: bool,
     pub(super) compiled: Compiled,
-    pub(super) flag_counters: HashMap<Vec<String>, Arc<FlagCounters>>,
+    /// By name and answers.
+    pub(super) flag_counters: HashMap<(FlagName, Vec<String>), Arc<FlagCounters>>,
     pub(super) services: Vec<ServiceControl>,
     /// What was stored of services that the configuration lacks: nothing is lost.
     pub(super) absent: BTreeMap<String, ServiceRecord>,

@@ -10,7 +10,7 @@ use super::rehearsal::Rehearsing;
 use super::service::ServiceControl;
 use crate::config::Config;
 use crate::decide::flags::Chosen;
-use crate::snapshot::{Canary, ExposedFlag, FlagSet, Role, Routes, ServiceState, Snapshot};
+use crate::snapshot::{Canary, ExposedFlag, FlagSet, Role, Routes, ServiceState, Snapshot, answers};
 use crate::subject::Track;
 use crate::telemetry::FlagCounters;
 
@@ -86,9 +86,8 @@ fn role(service: &mut ServiceControl, track: Track, pool: usize, version: Option
 fn flags(controller: &mut Controller) -> FlagSet {
     let all = controller.compile();
     let settings = &controller.config.flags.headers;
-    let mut exposed = Vec::new();
-    // What tells one set of counters from another: names, and the answers of each.
-    let (mut counted, mut counters) = (Vec::new(), 0);
+    let workers = controller.recorders();
+    let (mut exposed, mut counters) = (Vec::new(), HashMap::new());
     for name in controller.exposed_names() {
         if exposed.len() == settings.max_count {
             // Only a file edited by hand has more: writes are checked.
@@ -100,24 +99,18 @@ fn flags(controller: &mut Controller) -> FlagSet {
         }
         let header = HeaderName::try_from(format!("{}{}", settings.prefix, name.as_header_part()));
         if let (Some(flag), Ok(header)) = (all.get(name), header) {
-            let flag = ExposedFlag::new(Arc::clone(flag), header, counters);
-            counted.push(name.to_string());
-            for (_, answer) in flag.counters() {
-                counted.push(answer);
-                counters += 1;
-            }
-            exposed.push(flag);
+            // With other answers a flag is counted anew.
+            let counted = (name.clone(), answers(flag));
+            let new = || Arc::new(FlagCounters::new(workers, counted.1.len()));
+            let own = controller.flag_counters.get(&counted).map_or_else(new, Arc::clone);
+            exposed.push(ExposedFlag::new(Arc::clone(flag), header, Arc::clone(&own)));
+            counters.insert(counted, own);
         }
     }
-    let workers = controller.recorders();
-    // The same flags keep their counters; another set begins anew.
-    controller.flag_counters.retain(|known, _| *known == counted);
-    let kept =
-        controller.flag_counters.entry(counted).or_insert_with(|| Arc::new(FlagCounters::new(workers, counters)));
+    controller.flag_counters = counters;
     FlagSet {
         splits: exposed.iter().any(|exposed| exposed.flag.splits()),
         asks_the_time: exposed.iter().any(|exposed| exposed.flag.asks_the_time()),
-        counters: Some(Arc::clone(kept)),
         exposed,
         all,
     }

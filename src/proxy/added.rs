@@ -123,9 +123,7 @@ impl<'a> Added<'a> {
         let mut enabled = String::new();
         for exposed in &snapshot.flags.exposed {
             let evaluation = exposed.flag.evaluate(&context);
-            if let Some(counters) = &snapshot.flags.counters {
-                counters.count(self.client.worker.index, exposed.counter(&evaluation));
-            }
+            exposed.count(self.client.worker.index, &evaluation);
             if !list {
                 if let Some(value) = exposed.value(&evaluation) {
                     fields.add(&exposed.header, value);

@@ -18,8 +18,6 @@ pub struct FlagSet {
     pub all: Arc<BTreeMap<FlagName, Arc<CompiledFlag>>>,
     /// Those that the app sees, in the order of their names.
     pub exposed: Vec<ExposedFlag>,
-    /// How often each had each of its answers.
-    pub counters: Option<Arc<FlagCounters>>,
     /// Whether some answer to the app depends on a bucket.
     pub splits: bool,
     /// Whether some answer to the app depends on the time.
@@ -35,17 +33,17 @@ pub struct ExposedFlag {
     pub header: HeaderName,
     /// The values of its variants; empty where it is on or off.
     values: Box<[HeaderValue]>,
-    /// The number of its first counter.
-    counter: usize,
+    /// How often it had each of its answers.
+    pub counters: Arc<FlagCounters>,
 }
 
 impl ExposedFlag {
-    /// A flag told by a header, counted from this number on.
-    pub fn new(flag: Arc<CompiledFlag>, header: HeaderName, counter: usize) -> Self {
+    /// A flag told by a header.
+    pub fn new(flag: Arc<CompiledFlag>, header: HeaderName, counters: Arc<FlagCounters>) -> Self {
         // A write with a value that cannot be told was refused; of a file's the app's default holds.
         let text = |value| field_text(value).and_then(|text| HeaderValue::try_from(text).ok());
         let values = flag.variants().map(|(_, value)| text(value).unwrap_or(HeaderValue::from_static("")));
-        Self { values: values.collect(), flag, header, counter }
+        Self { values: values.collect(), flag, header, counters }
     }
 
     /// What the app is told; `None` where its own default holds.
@@ -56,22 +54,22 @@ impl ExposedFlag {
         self.values.get(evaluation.variant?)
     }
 
-    /// The number of the counter of this answer.
-    pub fn counter(&self, evaluation: &Evaluation) -> usize {
+    /// Counts an answer.
+    pub fn count(&self, worker: usize, evaluation: &Evaluation) {
         let answer = match (self.values.len(), evaluation.variant) {
             (0, _) => usize::from(evaluation.enabled),
             (variants, None) => variants,
             (_, Some(number)) => number,
         };
-        self.counter + answer
+        self.counters.count(worker, answer);
     }
+}
 
-    /// Its counters with the answers that they count, in words.
-    pub fn counters(&self) -> impl Iterator<Item = (usize, String)> {
-        let answers: Vec<String> = match self.values.len() {
-            0 => ["false", "true"].map(str::to_owned).into(),
-            _ => self.flag.variants().map(|(name, _)| name.to_owned()).chain(["none".to_owned()]).collect(),
-        };
-        (self.counter..).zip(answers)
+/// The answers of a flag in words, in the order of its counters.
+pub fn answers(flag: &CompiledFlag) -> Vec<String> {
+    let variants: Vec<String> = flag.variants().map(|(name, _)| name.to_owned()).collect();
+    if variants.is_empty() {
+        return ["false", "true"].map(str::to_owned).into();
     }
+    variants.into_iter().chain(["none".to_owned()]).collect()
 }

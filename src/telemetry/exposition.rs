@@ -14,6 +14,7 @@ use prometheus_client::registry::{Registry, Unit};
 use super::outcome::OutcomeKind;
 use super::stats::{ProcessStats, Refusal, Rescue};
 use crate::clock;
+use crate::snapshot::answers;
 use crate::snapshot::{Canary, ServiceState, Snapshot};
 use crate::subject::Track;
 
@@ -365,14 +366,13 @@ impl Scrape {
 
     fn encode_flags(&self, families: &mut Families<'_>) -> Result<(), Error> {
         let flags = &self.snapshot.flags;
-        let Some(counters) = &flags.counters else { return Ok(()) };
         families.counters(
             "serin_flag_evaluations",
             "Evaluations of exposed flags for requests",
             flags.exposed.iter().flat_map(|exposed| {
-                exposed.counters().map(|(counter, answer)| {
+                answers(&exposed.flag).into_iter().enumerate().map(|(number, answer)| {
                     let labels = vec![("flag", exposed.flag.name().to_string()), ("value", answer)];
-                    (labels, counters.sum(counter))
+                    (labels, exposed.counters.sum(number))
                 })
             }),
         )

@@ -42,6 +42,8 @@ pub struct Serin {
     pub others: Vec<SocketAddr>,
     pub admin: SocketAddr,
     pub health: Option<SocketAddr>,
+    /// Where apps on their users' devices ask for flags.
+    pub ofrep: Option<SocketAddr>,
     pub folder: tempfile::TempDir,
     log: Arc<Mutex<Vec<String>>>,
 }
@@ -122,8 +124,8 @@ impl Serin {
     fn start_in(folder: tempfile::TempDir, config: &str, variables: &[(&str, &str)], stdout: Stdio) -> Self {
         let file = folder.path().join("serin.yaml");
         std::fs::write(&file, whole(&folder, config)).unwrap();
-        let Started { process, proxy, others, admin, health, log } = spawn(&file, variables, stdout);
-        Self { process, proxy, others, admin, health, folder, log }
+        let Started { process, proxy, others, admin, health, ofrep, log } = spawn(&file, variables, stdout);
+        Self { process, proxy, others, admin, health, ofrep, folder, log }
     }
 
     /// The same on state files that are there already.
@@ -143,8 +145,8 @@ impl Serin {
         std::fs::write(&file, whole(&folder, &format!("{ADDRESSES}\n{config}"))).unwrap();
         let mut shell = Command::new("sh");
         shell.args(["-c", &format!("ulimit -n {descriptors}; exec \"$0\" \"$@\"")]).arg(env!("CARGO_BIN_EXE_serin"));
-        let Started { process, proxy, others, admin, health, log } = spawn_by(shell, &file, &[], Stdio::null());
-        Self { process, proxy, others, admin, health, folder, log }
+        let Started { process, proxy, others, admin, health, ofrep, log } = spawn_by(shell, &file, &[], Stdio::null());
+        Self { process, proxy, others, admin, health, ofrep, folder, log }
     }
 
     /// The same with a standard output that nobody reads.
@@ -171,10 +173,10 @@ impl Serin {
 
     /// Starts it on the state that an earlier one left.
     pub fn start_again(&mut self) {
-        let Started { process, proxy, others, admin, health, log } =
+        let Started { process, proxy, others, admin, health, ofrep, log } =
             spawn(&self.folder.path().join("serin.yaml"), &[], Stdio::null());
         (self.process, self.proxy, self.others) = (process, proxy, others);
-        (self.admin, self.health, self.log) = (admin, health, log);
+        (self.admin, self.health, self.ofrep, self.log) = (admin, health, ofrep, log);
     }
 
     /// Another configuration for `start`'s: written beside and put in place, as editors do.
@@ -327,6 +329,7 @@ struct Started {
     others: Vec<SocketAddr>,
     admin: SocketAddr,
     health: Option<SocketAddr>,
+    ofrep: Option<SocketAddr>,
     log: Arc<Mutex<Vec<String>>>,
 }
 
@@ -360,7 +363,8 @@ fn spawn_by(mut command: Command, config: &Path, variables: &[(&str, &str)], std
             kept.lock().unwrap().push(line);
         }
     });
-    let has_health = std::fs::read_to_string(config).unwrap().lines().any(|line| line.starts_with("health:"));
+    let text = std::fs::read_to_string(config).unwrap();
+    let has = |key: &str| text.lines().any(|line| line.starts_with(key));
     let (_, proxy) = told.recv_timeout(PATIENCE).expect("Serin says where it listens");
     let mut others = Vec::new();
     let admin = loop {
@@ -370,8 +374,10 @@ fn spawn_by(mut command: Command, config: &Path, variables: &[(&str, &str)], std
         }
         others.push(address);
     };
-    let health = has_health.then(|| told.recv_timeout(PATIENCE).expect("Serin says where its health listener is").1);
-    Started { process, proxy, others, admin, health, log }
+    let next = |what: &str| told.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("Serin says where its {what} is")).1;
+    let ofrep = has("ofrep:").then(|| next("OFREP listener"));
+    let health = has("health:").then(|| next("health listener"));
+    Started { process, proxy, others, admin, health, ofrep, log }
 }
 
 /// The command line alone.
