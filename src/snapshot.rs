@@ -19,7 +19,7 @@ use crate::subject::{Subject, Tap, Track, Word};
 use crate::telemetry::{MergedLatency, PoolSeries, ServiceStats};
 use crate::upstream::PoolState;
 
-pub use flags::{ExposedFlag, FlagSet, answers};
+pub use flags::{ExposedFlag, FlagSet, LiveRamp, answers};
 
 /// Everything that the data plane knows.
 #[derive(Debug)]

@@ -60,7 +60,7 @@ impl EvaluationContext {
             canary: service.map(|service| service.place(self.id(), user, groups).track == Track::Canary),
             attributes: Some(&attributes),
             unix_millis: clock::unix_millis(),
-            ramps: &[],
+            ramps: &snapshot.flags.shares(),
         })
     }
 }

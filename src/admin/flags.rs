@@ -1,7 +1,7 @@
 //! Calls about flags.
 
 use axum::extract::State;
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use serde::Deserialize;
@@ -12,7 +12,7 @@ use super::api::Admin;
 use super::evaluation::{self, EvaluationContext};
 use super::problem::Problem;
 use super::request::{Body, Segments, if_match};
-use crate::control::{Controller, FlagOrder, FlagPatch, lint_flags};
+use crate::control::{Action, Controller, Done, FlagOrder, FlagPatch, RampOverview, lint_flags};
 use crate::decide::flags::Flag;
 
 fn answered(flag: &Flag) -> Response {
@@ -79,6 +79,50 @@ pub(super) async fn evaluate(
     Body(Evaluate { context }): Body<Evaluate>,
 ) -> Result<Response, Problem> {
     Ok(Json(evaluation::evaluate(&admin.control.snapshot(), &name, &context)).into_response())
+}
+
+/// How far a flag's ramp is.
+pub(super) async fn ramp(State(admin): State<Admin>, Segments(name): Segments<String>) -> Result<Response, Problem> {
+    Ok(Json(admin.control.ask(move |control| control.ramp(&name)).await?).into_response())
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct How {
+    reason: Option<String>,
+    force: bool,
+}
+
+/// Steers a flag's ramp.
+pub(super) async fn act_on_ramp(
+    State(admin): State<Admin>,
+    Extension(caller): Extension<Caller>,
+    Segments((name, verb)): Segments<(String, String)>,
+    Body(How { reason, force }): Body<How>,
+) -> Result<Response, Problem> {
+    let by = caller.name.to_string();
+    let action = match verb.as_str() {
+        "advance" => Action::Advance,
+        "pause" => Action::Pause,
+        "resume" => Action::Resume,
+        "promote" => Action::Promote { force },
+        "rollback" => {
+            let reason = reason.unwrap_or_else(|| "set back by hand".to_owned());
+            return Ok(ramped(&admin.control.set_back(name, by, reason).await?));
+        }
+        _ => {
+            let verbs = "advance, pause, resume, promote, rollback";
+            return Err(Problem::new(StatusCode::NOT_FOUND, "unknownVerb", verbs));
+        }
+    };
+    let done = admin.control.change_deployment(move |control| control.act_on_ramp(&name, action, &by)).await?;
+    Ok(ramped(&done))
+}
+
+fn ramped(done: &Done<RampOverview>) -> Response {
+    let mut body = json!(done.value);
+    body["durable"] = json!(done.durable);
+    Json(body).into_response()
 }
 
 /// Flags that hardly mean what they say.

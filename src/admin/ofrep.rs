@@ -55,6 +55,6 @@ fn with<T>(snapshot: &Snapshot, asked: &Asked, evaluate: impl FnOnce(&Context<'_
         canary: service.map(|service| service.place(id, user, groups).track == Track::Canary),
         attributes: Some(&attributes),
         unix_millis: clock::unix_millis(),
-        ramps: &[],
+        ramps: &snapshot.flags.shares(),
     })
 }

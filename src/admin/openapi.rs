@@ -134,6 +134,10 @@ fn schemas() -> Value {
             "properties": { "level": { "enum": ["error", "warn", "info", "debug", "trace"] } } },
         "Problem": object(&["status", "code", "detail"], &json!({
             "title": text(), "status": count(), "code": text(), "detail": text(), "field": text() })),
+        "Ramp": object(&["flag", "status", "from", "stage", "startedAt", "rolloutPercentage", "on", "off"], &json!({
+            "flag": text(), "status": { "enum": ["in_progress", "paused", "completed", "rolled_back"] },
+            "from": percent(), "stage": count(), "startedAt": text(), "endedAt": text(), "text": text(),
+            "rolloutPercentage": percent(), "on": { "type": "object" }, "off": { "type": "object" } })),
         "Lint": object(&["warnings"], &json!({ "warnings": { "type": "array", "items": object(
             &["flag", "code", "text"], &json!({ "flag": text(), "code": text(), "text": text() })) } })),
         "OfrepContext": object(&[], &json!({ "context": { "type": ["object", "null"],
@@ -158,13 +162,15 @@ fn schemas() -> Value {
             "description": text(), "enabled": { "type": "boolean" }, "rolloutPercentage": percent(),
             "rules": list("Rule"), "variants": variants(), "defaultVariant": maybe("string"),
             "schedule": reference("Schedule"), "prerequisites": list("Prerequisite"),
-            "client": { "type": "boolean" } })),
+            "client": { "type": "boolean" },
+            "ramp": { "type": ["object", "null"] } })),
         "FlagPatch": object(&[], &json!({
             "description": text(), "enabled": { "type": "boolean" },
             "rolloutPercentage": { "type": "number", "description": "out of range is clamped" },
             "rules": list("Rule"), "variants": variants(), "defaultVariant": maybe("string"),
             "schedule": reference("Schedule"), "prerequisites": list("Prerequisite"),
-            "client": { "type": "boolean" } })),
+            "client": { "type": "boolean" },
+            "ramp": { "type": ["object", "null"] } })),
         "Flag": object(&["name", "enabled", "rolloutPercentage", "rules", "createdAt", "updatedAt"], &json!({
             "name": text(), "description": text(), "enabled": { "type": "boolean" },
             "rolloutPercentage": percent(), "rules": list("Rule"), "variants": variants(), "defaultVariant": text(),

@@ -87,6 +87,10 @@ pub(super) fn operations() -> Vec<Operation> {
             "Delete a flag (deleteFlag)", refusals: &[404, 409, 412]),
         operation!("evaluateFlag", POST, "/api/flags/{name}/evaluate", Read, flags::evaluate, Json("Evaluation"),
             "Is it on for somebody, and why (evaluateFlag, isFeatureEnabled)", body: Some("Evaluate")),
+        operation!("getRamp", GET, "/api/flags/{name}/ramp", Read, flags::ramp, Json("Ramp"),
+            "How a flag's percentage grows by itself, with its evidence", refusals: &[404]),
+        operation!("actOnRamp", POST, "/api/flags/{name}/ramp/{verb}", Write, flags::act_on_ramp, Json("Ramp"),
+            "Steer it: advance, pause, resume, promote, rollback", body: Some("Act"), refusals: &[404, 409]),
         operation!(
             "lintFlags",
             GET,

@@ -379,6 +379,60 @@ impl TrackName {
 }
 
 #[derive(Debug, Subcommand)]
+pub(super) enum Ramp {
+    /// Begin
+    Start {
+        /// The flag
+        name: String,
+        /// Its stages as JSON, as a deployment has them; the last one is at 100
+        #[arg(
+            long,
+            default_value = r#"[{"percentage": 10, "duration": 300, "minRequests": 100, "maxErrorRate": 0.05}, {"percentage": 50, "duration": 600, "minRequests": 500, "maxErrorRate": 0.03}, {"percentage": 100, "duration": 0, "minRequests": 0, "maxErrorRate": 0.02}]"#
+        )]
+        stages: String,
+        /// The service whose requests count; without it all of them do
+        #[arg(long)]
+        service: Option<String>,
+    },
+    /// How far it is, with its evidence
+    Status {
+        /// The flag
+        name: String,
+    },
+    /// The next stage now
+    Advance {
+        /// The flag
+        name: String,
+    },
+    /// No advancing; users keep what they have
+    Pause {
+        /// The flag
+        name: String,
+    },
+    /// The stage's clock goes on
+    Resume {
+        /// The flag
+        name: String,
+    },
+    /// Everybody now
+    Promote {
+        /// The flag
+        name: String,
+        /// Against a verdict
+        #[arg(long)]
+        force: bool,
+    },
+    /// Back to the percentage before it, now
+    Rollback {
+        /// The flag
+        name: String,
+        /// Why
+        #[arg(long)]
+        reason: Option<String>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
 pub(super) enum Flags {
     /// All flags
     List,
@@ -424,6 +478,9 @@ pub(super) enum Flags {
         /// Its name
         name: String,
     },
+    /// A flag's percentage that grows by itself, and is set back where it does harm
+    #[command(subcommand)]
+    Ramp(Ramp),
     /// Flags that can never be on, rules that never match, flags that everybody has had for long
     Lint,
     /// Read the flag file again

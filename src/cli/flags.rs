@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::CliError;
 use super::client::{Api, encode, fields};
-use super::commands::Flags;
+use super::commands::{Flags, Ramp};
 use super::words;
 
 pub(super) fn run(api: &Api, command: Flags) -> Result<(), CliError> {
@@ -53,6 +53,11 @@ pub(super) fn run(api: &Api, command: Flags) -> Result<(), CliError> {
             api.print(&answer, || words::evaluation(&answer));
             return Ok(());
         }
+        Flags::Ramp(ramp) => {
+            let answer = ramped(api, ramp)?;
+            api.print(&answer, || words::ramp(&answer));
+            return Ok(());
+        }
         Flags::Lint => {
             let answer = api.get("/api/lint/flags")?;
             api.print(&answer, || words::lint(&answer));
@@ -66,6 +71,28 @@ pub(super) fn run(api: &Api, command: Flags) -> Result<(), CliError> {
     };
     api.print(&answer, || words::flags(std::slice::from_ref(&answer)));
     Ok(())
+}
+
+fn ramped(api: &Api, command: Ramp) -> Result<Value, CliError> {
+    let path = |name: &str| format!("/api/flags/{}/ramp", encode(name));
+    let act =
+        |name: &str, verb: &str, body: Value| api.call(&Method::POST, &format!("{}/{verb}", path(name)), Some(&body));
+    match command {
+        Ramp::Start { name, stages, service } => {
+            let stages: Value = serde_json::from_str(&stages)
+                .map_err(|error| CliError::Usage(format!("--stages is no JSON: {error}")))?;
+            let ramp = fields([("stages", Some(stages)), ("service", service.map(Value::from))]);
+            let flag = format!("/api/flags/{}", encode(&name));
+            api.call(&Method::PATCH, &flag, Some(&json!({ "ramp": ramp })))?;
+            api.get(&path(&name))
+        }
+        Ramp::Status { name } => api.get(&path(&name)),
+        Ramp::Advance { name } => act(&name, "advance", json!({})),
+        Ramp::Pause { name } => act(&name, "pause", json!({})),
+        Ramp::Resume { name } => act(&name, "resume", json!({})),
+        Ramp::Promote { name, force } => act(&name, "promote", json!({ "force": force })),
+        Ramp::Rollback { name, reason } => act(&name, "rollback", fields([("reason", reason.map(Value::from))])),
+    }
 }
 
 /// `name=value`, the value as JSON where it is some.

@@ -153,6 +153,32 @@ pub(super) fn evaluation(answer: &Value) -> String {
     format!("{} is {state}: {}{rule}{variant}", text(&answer["flagName"]), text(&answer["reason"]))
 }
 
+/// How far a ramp is.
+pub(super) fn ramp(answer: &Value) -> String {
+    let counts = |who: &str| {
+        format!("{who} {} errors in {} requests", text(&answer[who]["errors"]), text(&answer[who]["requests"]))
+    };
+    let evidence = elements(&answer["evidence"]).iter().map(|standing| {
+        format!(
+            "\n  {}: evidence {} of {}",
+            text(&standing["guard"]),
+            text(&standing["evidence"]),
+            text(&standing["bound"])
+        )
+    });
+    let head = format!(
+        "{} is at {} % ({}, stage {}): {}\n  {}; {}",
+        text(&answer["flag"]),
+        text(&answer["rolloutPercentage"]),
+        text(&answer["status"]),
+        answer["stage"].as_u64().unwrap_or(0) + 1,
+        text(&answer["text"]),
+        counts("on"),
+        counts("off"),
+    );
+    std::iter::once(head).chain(evidence).collect()
+}
+
 /// What is strange about flags, a line each.
 pub(super) fn lint(answer: &Value) -> String {
     match elements(&answer["warnings"]) {

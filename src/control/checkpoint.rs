@@ -13,4 +13,7 @@ use crate::rollout::CheckpointRecord;
 pub struct Checkpoint {
     /// By deployment.
     pub deployments: BTreeMap<String, CheckpointRecord>,
+    /// By flag and start.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub ramps: BTreeMap<String, CheckpointRecord>,
 }

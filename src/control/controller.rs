@@ -11,6 +11,7 @@ use super::compiled::Compiled;
 use super::error::ControlError;
 use super::events::{Change, Events};
 use super::publish;
+use super::ramps::Ramps;
 use super::rehearsal::Rehearsing;
 use super::service::ServiceControl;
 use crate::clock;
@@ -52,6 +53,7 @@ pub struct Controller {
     /// Another process is to have the state: nothing changes.
     pub(super) resting: bool,
     pub(super) compiled: Compiled,
+    pub(super) ramps: Ramps,
     /// By name and answers.
     pub(super) flag_counters: HashMap<(FlagName, Vec<String>), Arc<FlagCounters>>,
     pub(super) services: Vec<ServiceControl>,
@@ -99,6 +101,7 @@ impl Controller {
             broken_flags: None,
             resting: false,
             compiled: Compiled::default(),
+            ramps: Ramps::new(setup.checkpoint.ramps, recorders, &woken),
             flag_counters: HashMap::new(),
             absent: absent(deployments.as_ref(), &setup.config),
             services,
@@ -157,7 +160,7 @@ impl Controller {
 
     /// Moves every deployment on as far as it goes; the value is when to look again.
     pub(super) fn tick(&mut self, now: Moment) -> Option<Moment> {
-        let (mut moved, mut turned) = (false, false);
+        let (mut moved, mut turned) = (false, self.tick_ramps(now));
         for service in &mut self.services {
             moved |= service.tick(now);
             turned |= service.stable_recent.turn(now);
@@ -169,7 +172,8 @@ impl Controller {
         if moved || turned {
             self.publish();
         }
-        self.services.iter().filter_map(|service| service.look_again(now)).min()
+        let services = self.services.iter().filter_map(|service| service.look_again(now));
+        services.chain(self.ramps.look_again(now)).min()
     }
 
     pub(super) fn service(&mut self, name: &str) -> Result<&mut ServiceControl, ControlError> {
@@ -226,7 +230,8 @@ impl Controller {
     pub(super) fn checkpoint(&self) -> Option<Checkpoint> {
         let running = self.services.iter().filter_map(|service| service.current.as_ref()?.checkpoint());
         let deployments: BTreeMap<_, _> = running.collect();
-        (!deployments.is_empty()).then_some(Checkpoint { deployments })
+        let ramps: BTreeMap<_, _> = self.ramps.checkpoints().collect();
+        (!deployments.is_empty() || !ramps.is_empty()).then_some(Checkpoint { deployments, ramps })
     }
 }
 

@@ -78,6 +78,11 @@ impl Controller {
                 return Err(ControlError::invalid(fixed, format!("`{fixed}` cannot be changed")));
             }
         }
+        let moved = patch.get("rolloutPercentage").is_some() && !patch.contains_key("ramp");
+        if moved && self.ramps.names().iter().any(|name| name.as_str() == order.name) {
+            let detail = "a ramp moves this flag's percentage: end the ramp first, or steer it".to_owned();
+            return Err(ControlError::Conflict { code: "ramping", detail });
+        }
         for (key, mut value) in patch {
             if let ("rolloutPercentage", Some(percent)) = (key.as_str(), value.as_f64()) {
                 value = serde_json::to_value(Share::clamped(percent)).unwrap_or(value);
@@ -125,7 +130,7 @@ impl Controller {
     }
 
     /// The flags to change, in the file's next version.
-    fn flags_mut(&mut self) -> &mut BTreeMap<FlagName, Arc<Flag>> {
+    pub(super) fn flags_mut(&mut self) -> &mut BTreeMap<FlagName, Arc<Flag>> {
         let file = Arc::make_mut(&mut self.flags);
         file.version += 1;
         file.last_updated = clock::rfc3339();
@@ -139,7 +144,7 @@ impl Controller {
             home: self.config.environment.clone(),
             reading: settings.environment_rules,
             prefix: settings.environment_prefix.clone(),
-            ramps: Vec::new(),
+            ramps: self.ramps.names(),
         };
         let variables = &self.variables;
         self.compiled.of(&self.flags, terms, |name| variables.get(name).map(String::as_str))

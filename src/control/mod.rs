@@ -19,6 +19,7 @@ mod flags;
 mod outlook;
 mod prerequisites;
 mod publish;
+mod ramps;
 mod reconfigure;
 mod rehearsal;
 mod run;
@@ -38,6 +39,7 @@ pub use error::ControlError;
 pub use events::{Change, Events};
 pub use flags::{FlagOrder, FlagPatch};
 pub use outlook::{RolloutOutlook, StageOutlook, rollout_outlook};
+pub use ramps::RampOverview;
 pub use rehearsal::{RehearsalOverview, RehearsalRequest};
 pub use service::ServiceOverview;
 pub use warnings::{flag_warnings, lint_flags};
@@ -193,6 +195,18 @@ impl Control {
             canary.subject.close();
         }
         self.command_deployment(false, move |control| control.act(&order, Action::Rollback(reason))).await
+    }
+
+    /// Sets a flag's ramp back: whatever the disk says. Its dial closes before anything waits.
+    ///
+    /// # Errors
+    /// Where there is nothing to set back.
+    pub async fn set_back(&self, flag: String, by: String, reason: String) -> Result<Done<RampOverview>, ControlError> {
+        let snapshot = self.snapshot.load();
+        if let Some(ramp) = snapshot.flags.ramps.iter().find(|ramp| ramp.flag.as_str() == flag) {
+            ramp.subject.close();
+        }
+        self.command_deployment(false, move |control| control.act_on_ramp(&flag, Action::Rollback(reason), &by)).await
     }
 
     async fn command_deployment<T: Send + 'static>(

@@ -84,6 +84,7 @@ fn role(service: &mut ServiceControl, track: Track, pool: usize, version: Option
 }
 
 fn flags(controller: &mut Controller) -> FlagSet {
+    controller.follow_ramps();
     let all = controller.compile();
     let settings = &controller.config.flags.headers;
     let workers = controller.recorders();
@@ -109,8 +110,9 @@ fn flags(controller: &mut Controller) -> FlagSet {
     }
     controller.flag_counters = counters;
     FlagSet {
-        splits: exposed.iter().any(|exposed| exposed.flag.splits()),
+        splits: !controller.ramps.is_empty() || exposed.iter().any(|exposed| exposed.flag.splits()),
         asks_the_time: exposed.iter().any(|exposed| exposed.flag.asks_the_time()),
+        ramps: controller.ramps.live(),
         exposed,
         all,
     }

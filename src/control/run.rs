@@ -52,7 +52,7 @@ pub(super) async fn run(
     commands: mpsc::WeakSender<Command>,
 ) {
     let woken = controller.woken();
-    let mut times = Times { look: clock::now() + LOOK, checkpoint: clock::now(), retry: None };
+    let mut times = Times { look: clock::now() + LOOK, checkpoint: clock::now(), retry: None, retry_ramps: None };
     if controller.unsaved_flags {
         controller.save_flags().await.unwrap_or_else(|error| tracing::error!(%error, "the flags could not be written"));
     }
@@ -66,7 +66,7 @@ pub(super) async fn run(
             controller.look_at_flags().await;
             versions::ask_returning(&controller, &commands);
         }
-        let until = next.into_iter().chain(times.retry).fold(times.look, Moment::min);
+        let until = next.into_iter().chain(times.retry).chain(times.retry_ramps).fold(times.look, Moment::min);
         tokio::select! {
             command = queue.recv() => match command {
                 Some(command) => carry_out(&mut controller, command, &mut queue, &mut times).await,
@@ -83,6 +83,8 @@ struct Times {
     checkpoint: Moment,
     /// When a failed write is tried again.
     retry: Option<Moment>,
+    /// The same of how far ramps are.
+    retry_ramps: Option<Moment>,
 }
 
 async fn carry_out(
@@ -184,7 +186,7 @@ impl Controller {
     /// Writes everything, with the newest counts; whether it is on disk.
     async fn settle(&mut self, times: &mut Times) -> bool {
         let now = clock::now();
-        (times.checkpoint, times.retry) = (now, None);
+        (times.checkpoint, times.retry, times.retry_ramps) = (now, None, None);
         let durable = self.save_deployments(now, times).await;
         times.checkpoint = now;
         self.save_checkpoint(now, times).await && durable
@@ -194,9 +196,11 @@ impl Controller {
     async fn change_flags(&mut self, changes: Vec<FlagChange>) {
         let before = Arc::clone(&self.flags);
         let replies: Vec<Reply> = changes.into_iter().map(|change| change(self)).collect();
-        let written = if Arc::ptr_eq(&before, &self.flags) { Ok(()) } else { self.save_flags().await };
+        let changed = !Arc::ptr_eq(&before, &self.flags);
+        let written = if changed { self.save_flags().await } else { Ok(()) };
         match &written {
             Ok(()) => {
+                self.ramps.unsaved &= !changed;
                 self.publish();
                 self.tell();
             }
@@ -270,9 +274,10 @@ impl Controller {
 
     /// Writes what happened to deployments, then tells it; whether all of it is on disk.
     async fn save_deployments(&mut self, now: Moment, times: &mut Times) -> bool {
+        let ramps = self.save_ramps(now, times).await;
         let unsaved = self.unsaved;
         if unsaved == Unsaved::Nothing {
-            return true;
+            return ramps;
         }
         if times.retry.is_some_and(|retry| now < retry) && unsaved != Unsaved::Rollback {
             return false;
@@ -291,7 +296,26 @@ impl Controller {
         }
         times.retry = (!durable).then_some(now + RETRY);
         self.tell();
-        durable
+        durable && ramps
+    }
+
+    /// Writes how far ramps are; whether nothing of it is left to write.
+    async fn save_ramps(&mut self, now: Moment, times: &mut Times) -> bool {
+        if !self.ramps.unsaved {
+            return true;
+        }
+        if times.retry_ramps.is_some_and(|retry| now < retry) {
+            return false;
+        }
+        let allowed = self.check_flag_file();
+        let saved = if allowed.is_ok() { self.save_flags().await } else { allowed };
+        self.ramps.unsaved = saved.is_err();
+        times.retry_ramps = saved.is_err().then_some(now + RETRY);
+        if let Err(error) = &saved {
+            tracing::error!(%error, "how far ramps are could not be written: it is tried again");
+        }
+        self.tell();
+        saved.is_ok()
     }
 
     /// Whether nothing is left to write. Without it a restart counts anew: a failure is told

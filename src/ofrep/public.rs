@@ -153,7 +153,7 @@ async fn answer(
         canary: only_service(snapshot, sticky, &identity),
         attributes: Some(&own),
         unix_millis: clock::unix_millis(),
-        ramps: &[],
+        ramps: &snapshot.flags.shares(),
     };
     Ok(match key {
         Some(key) => ofrep::evaluate(snapshot, &key, &context, Audience::Clients),

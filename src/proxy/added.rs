@@ -3,12 +3,14 @@
 //! The client's fields lose what is not for the app; what Serin says comes behind them.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
 
 use super::attempt::Role;
 use super::connection::Client;
+use super::exchange::Exposure;
 use super::force;
 use super::head::Head;
 use super::headers::{
@@ -19,8 +21,10 @@ use super::identity::{Identity, RequestAttributes};
 use super::view::{ServiceView, View};
 use crate::clock;
 use crate::config::HeaderStyle;
-use crate::decide::flags::Context;
-use crate::subject::Track;
+use crate::decide::bucket::Share;
+use crate::decide::flags::{Context, Reason};
+use crate::snapshot::LiveRamp;
+use crate::subject::{Track, Word};
 use crate::upstream::HeadFields;
 
 static HTTP: HeaderValue = HeaderValue::from_static("http");
@@ -42,6 +46,9 @@ pub(super) struct Added<'a> {
     head: &'a Head<'a>,
     identity: Identity<'a>,
     request_id: RequestId<'a>,
+    /// Ramps as this request has seen them: headers and evidence are of the same moment.
+    words: Vec<Word>,
+    shares: Vec<Share>,
 }
 
 impl<'a> Added<'a> {
@@ -55,7 +62,10 @@ impl<'a> Added<'a> {
     ) -> Self {
         let given = head.request_id.filter(|id| headers::is_request_id(id));
         let request_id = given.map_or_else(|| RequestId::Own(client.worker.request_id()), RequestId::Given);
-        Self { client, view, service, parts, head, identity, request_id }
+        let ramps = &view.snapshot.flags.ramps;
+        let words: Vec<Word> = ramps.iter().map(|ramp| ramp.subject.word()).collect();
+        let shares = ramps.iter().zip(&words).map(|(ramp, word)| LiveRamp::share_of(*word, ramp.from)).collect();
+        Self { client, view, service, parts, head, identity, request_id, words, shares }
     }
 
     /// The client's fields without what is not for the app.
@@ -106,19 +116,45 @@ impl<'a> Added<'a> {
         }
     }
 
-    fn write_flags(&self, track: Track, fields: &mut HeadFields<'_>) {
-        let snapshot = &self.view.snapshot;
-        let attributes = self.attributes();
-        let context = Context {
+    /// What flags are asked for on a track.
+    fn context<'c>(&'c self, track: Track, attributes: &'c RequestAttributes<'c>) -> Context<'c> {
+        let asks_the_time = self.view.snapshot.flags.asks_the_time || !self.shares.is_empty();
+        Context {
             id: self.identity.id.as_deref(),
             user: self.identity.user.as_deref(),
             groups: self.identity.groups.as_deref(),
             environment: None,
             canary: Some(track == Track::Canary),
-            attributes: Some(&attributes),
-            unix_millis: if snapshot.flags.asks_the_time { clock::unix_millis() } else { 0 },
-            ramps: &[],
-        };
+            attributes: Some(attributes),
+            unix_millis: if asks_the_time { clock::unix_millis() } else { 0 },
+            ramps: &self.shares,
+        }
+    }
+
+    /// The ramps that this request is evidence of: those where the user's bucket decides.
+    pub(super) fn exposures(&self, track: Track) -> Vec<Exposure> {
+        if self.shares.is_empty() {
+            return Vec::new();
+        }
+        let attributes = self.attributes();
+        let context = self.context(track, &attributes);
+        let flags = &self.view.snapshot.flags;
+        let own = &self.service.state.config.name;
+        let evidence = flags.ramps.iter().zip(&self.words).zip(&self.shares).filter_map(|((ramp, word), share)| {
+            let counts = ramp.service.as_ref().is_none_or(|service| service == own);
+            let evaluation = flags.all.get(&ramp.flag).filter(|_| counts)?.evaluate(&context);
+            let by_bucket = evaluation.drawn && evaluation.reason == Reason::Percentage && !word.closed();
+            let bucket = ramp.salt.bucket(context.id.filter(|_| by_bucket)?);
+            let track = if share.reaches(bucket) { Track::Canary } else { Track::Stable };
+            Some(Exposure { subject: Arc::clone(&ramp.subject), word: *word, bucket, track })
+        });
+        evidence.collect()
+    }
+
+    fn write_flags(&self, track: Track, fields: &mut HeadFields<'_>) {
+        let snapshot = &self.view.snapshot;
+        let attributes = self.attributes();
+        let context = self.context(track, &attributes);
         let list = snapshot.config.flags.headers.style == HeaderStyle::List;
         let mut enabled = String::new();
         for exposed in &snapshot.flags.exposed {

@@ -4,6 +4,7 @@
 //! for a body; a success when the last byte has passed.
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Context;
 use std::time::Duration;
 
@@ -26,7 +27,7 @@ use crate::clock;
 use crate::config::ErrorRules;
 use crate::decide::bucket::Bucket;
 use crate::decide::time::Moment;
-use crate::subject::{Failed, Heard, Outcome, Recorded, Track, Word};
+use crate::subject::{Failed, Heard, Outcome, Recorded, Subject, Track, Word};
 use crate::telemetry::{ErrorKind, OutcomeKind};
 
 /// A stream that has lasted this long went well; a break afterwards is one more error.
@@ -46,6 +47,16 @@ pub(super) struct Assignment {
     pub(super) track: Track,
     /// Why, in the words of `x-serin-reason`.
     pub(super) reason: &'static str,
+}
+
+/// A ramp that a request is evidence of.
+pub(super) struct Exposure {
+    pub(super) subject: Arc<Subject>,
+    /// The dial's word under which the flag was told.
+    pub(super) word: Word,
+    pub(super) bucket: Bucket,
+    /// The canary's: who has the flag on; stable's: who has it off.
+    pub(super) track: Track,
 }
 
 enum State {
@@ -76,6 +87,8 @@ pub(super) struct Exchange {
     counted: bool,
     /// What to say of the request if the canary fails it.
     about: Option<Box<About>>,
+    /// Ramps that it is evidence of.
+    exposures: Vec<Exposure>,
     /// Whose it is, where something is rehearsed with it.
     pub(super) tapped: Option<u64>,
     /// What the access log will say of it, where one is kept.
@@ -100,8 +113,11 @@ impl Exchange {
         assignment: Assignment,
         ignored: bool,
         upload: Option<Rc<Upload>>,
+        exposures: Vec<Exposure>,
         about: impl FnOnce() -> About,
     ) -> Self {
+        let on_trial = |exposure: &Exposure| exposure.track == Track::Canary;
+        let on_trial = assignment.track == Track::Canary || exposures.iter().any(on_trial);
         let mut exchange = Self {
             client,
             service,
@@ -113,7 +129,8 @@ impl Exchange {
             ticket: None,
             slow: false,
             counted: false,
-            about: (assignment.track == Track::Canary && !ignored).then(|| Box::new(about())),
+            about: (on_trial && !ignored).then(|| Box::new(about())),
+            exposures,
             tapped: None,
             record: None,
             hearing: Hearing::default(),
@@ -350,17 +367,26 @@ impl Exchange {
         let Assignment { word, bucket, track, .. } = self.assignment;
         let worker = self.client.worker.index;
         self.service.state.stats.count(worker, track, kind);
+        let verdict = match kind {
+            OutcomeKind::Success => Recorded::Success,
+            OutcomeKind::Error(_) if late => Recorded::LateError,
+            OutcomeKind::Error(_) => Recorded::Error,
+        };
         if let (Some(word), Some(canary)) = (word, &self.service.state.canary) {
-            if let (OutcomeKind::Error(_), Some(about)) = (kind, &self.about) {
-                canary.subject.saw(about.failed(kind));
-            }
-            let verdict = match kind {
-                OutcomeKind::Success => Recorded::Success,
-                OutcomeKind::Error(_) if late => Recorded::LateError,
-                OutcomeKind::Error(_) => Recorded::Error,
-            };
-            canary.subject.record(worker, Outcome { at: clock::now(), word, track, bucket, verdict });
+            self.record(&canary.subject, kind, Outcome { at: clock::now(), word, track, bucket, verdict });
         }
+        for Exposure { subject, word, bucket, track } in &self.exposures {
+            let (word, track, bucket) = (*word, *track, Some(*bucket));
+            self.record(subject, kind, Outcome { at: clock::now(), word, track, bucket, verdict });
+        }
+    }
+
+    /// Tells a rollout what came of this request.
+    fn record(&self, subject: &Subject, kind: OutcomeKind, outcome: Outcome) {
+        if let (OutcomeKind::Error(_), Track::Canary, Some(about)) = (kind, outcome.track, &self.about) {
+            subject.saw(about.failed(kind));
+        }
+        subject.record(self.client.worker.index, outcome);
     }
 
     /// A rehearsal hears of it.

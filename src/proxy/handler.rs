@@ -123,8 +123,9 @@ async fn forward(
         request_id: added.request_id(),
         status: None,
     };
-    let mut exchange =
-        Exchange::new(Rc::clone(client), Rc::clone(&service), assignment, ignored, upload.clone(), about);
+    let exposures = added.exposures(assignment.track);
+    let (exchanging, served) = (Rc::clone(client), Rc::clone(&service));
+    let mut exchange = Exchange::new(exchanging, served, assignment, ignored, upload.clone(), exposures, about);
     exchange.tapped = tapped;
     exchange.record = record.take();
     exchange.note_request(&added);

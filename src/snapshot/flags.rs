@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue};
 
+use crate::decide::bucket::{Salt, Share};
 use crate::decide::flags::{CompiledFlag, Evaluation, FlagName, field_text};
+use crate::subject::{Subject, Word};
 use crate::telemetry::FlagCounters;
 
 static TRUE: HeaderValue = HeaderValue::from_static("true");
@@ -22,6 +24,37 @@ pub struct FlagSet {
     pub splits: bool,
     /// Whether some answer to the app depends on the time.
     pub asks_the_time: bool,
+    /// Flags whose percentage grows by itself, in the order of their numbers.
+    pub ramps: Vec<LiveRamp>,
+}
+
+impl FlagSet {
+    /// How far each ramp is now.
+    pub fn shares(&self) -> Vec<Share> {
+        self.ramps.iter().map(|ramp| LiveRamp::share_of(ramp.subject.word(), ramp.from)).collect()
+    }
+}
+
+/// A ramp as the data plane sees it.
+#[derive(Clone, Debug)]
+pub struct LiveRamp {
+    /// Its flag.
+    pub flag: FlagName,
+    /// Its dial, ledgers and judge.
+    pub subject: Arc<Subject>,
+    /// The flag's own buckets.
+    pub salt: Salt,
+    /// The percentage before it.
+    pub from: Share,
+    /// The service whose requests count; `None`: all of them.
+    pub service: Option<String>,
+}
+
+impl LiveRamp {
+    /// How far a ramp is under this word of its dial: closed, it is where it was before.
+    pub fn share_of(word: Word, from: Share) -> Share {
+        if word.closed() { from } else { word.share() }
+    }
 }
 
 /// A flag and its header.

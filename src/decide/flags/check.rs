@@ -35,6 +35,7 @@ impl Flag {
         for (index, rule) in self.rules.iter().enumerate() {
             self.check_rule(rule, &format!("rules[{index}]"))?;
         }
+        self.check_ramp()?;
         if self.schedule.is_some_and(|schedule| !schedule.is_possible()) {
             return Err(flaw("schedule", "`until` is not after `from`"));
         }
@@ -76,6 +77,20 @@ impl Flag {
             Some(name) => self.check_variant(name, "defaultVariant"),
             None => Ok(()),
         }
+    }
+
+    /// A ramp that begins takes the flag from nobody.
+    fn check_ramp(&self) -> Result<(), Flaw> {
+        let Some(ramp) = self.ramp.as_ref().filter(|ramp| ramp.progress.is_none()) else { return Ok(()) };
+        let first = ramp.stages.as_slice()[0].share;
+        if first < self.rollout_percentage {
+            let now = self.rollout_percentage;
+            return Err(flaw(
+                "ramp.stages[0].percentage",
+                format!("it begins at {first}, and {now} of users have the flag"),
+            ));
+        }
+        Ok(())
     }
 
     fn check_variant(&self, name: &str, field: &str) -> Result<(), Flaw> {

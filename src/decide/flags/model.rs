@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 
 use super::attribute::Tests;
 use super::name::FlagName;
+use super::ramp::Ramp;
 use super::schedule::Schedule;
 use super::split::Split;
 use super::variant::Variants;
@@ -41,6 +42,9 @@ pub struct Flag {
     /// Whether apps on their users' devices may ask for it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub client: bool,
+    /// How its percentage grows by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ramp: Option<Ramp>,
     /// RFC 3339, set by whoever stores it.
     #[serde(default)]
     pub created_at: String,
