@@ -12,7 +12,7 @@ pub mod traffic;
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
@@ -413,11 +413,17 @@ pub fn python_has(module: &str) -> bool {
 
 /// Whether an outside program is there. Where it has to be (in CI) its absence is a failure.
 pub fn have(program: &str) -> bool {
-    let found = std::env::var_os("PATH")
-        .is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(program).is_file()))
-        || Path::new("/usr/sbin").join(program).is_file();
-    assert!(found || std::env::var_os("CI").is_none(), "{program} is missing, and this is CI");
-    if !found {
+    find(program, vec!["/usr/sbin".into()]).is_some()
+}
+
+/// Where an outside program is: in the path, else in one of these folders. Where it has to be
+/// (in CI) its absence is a failure.
+pub fn find(program: &str, folders: Vec<PathBuf>) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut places = std::env::split_paths(&path).chain(folders).map(|folder| folder.join(program));
+    let found = places.find(|place| place.is_file());
+    assert!(found.is_some() || std::env::var_os("CI").is_none(), "{program} is missing, and this is CI");
+    if found.is_none() {
         eprintln!("SKIPPED: {program} is not installed");
     }
     found

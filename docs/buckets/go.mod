@@ -1,0 +1,3 @@
+module example.com/serin/bucket
+
+go 1.19
