@@ -6,7 +6,7 @@
 #[path = "../tests/common/mod.rs"]
 mod common;
 
-use common::scale::{FLAGS, SERVICES, measure};
+use common::scale::{FLAGS, SERVICES, measure, request_with_flags};
 
 fn main() {
     let measured = measure();
@@ -18,4 +18,6 @@ fn main() {
         "  resident    {} MiB at the start, {} MiB once each service has answered",
         measured.resident[0], measured.resident[1]
     );
+    let [few, many] = [20, FLAGS].map(request_with_flags);
+    println!("a request that tells the app of 20 flags: {few:?} of 20 stored, {many:?} of {FLAGS}");
 }

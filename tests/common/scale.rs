@@ -28,7 +28,7 @@ pub struct Measured {
 pub fn measure() -> Measured {
     let app = echo("app").to_string();
     let begun = Instant::now();
-    let serin = Serin::start_on(&config(&app, "v1"), &[("feature-flags.json", &flags())]);
+    let serin = Serin::start_on(&config(&app, "v1"), &[("feature-flags.json", &flags(FLAGS))]);
     let start = begun.elapsed();
     let ask = |service: usize| {
         let request = format!("GET / HTTP/1.1\r\nhost: s{service}.test\r\nx-user-id: u\r\nconnection: close\r\n\r\n");
@@ -49,6 +49,32 @@ pub fn measure() -> Measured {
     Measured { start, reload, flag_write, resident: [fresh, resident(serin.pid())] }
 }
 
+/// What a request costs in wall time while the app is told of twenty flags and so many are
+/// stored: the median of batches, one request after another on one connection.
+pub fn request_with_flags(stored: usize) -> Duration {
+    const BATCH: u32 = 500;
+    let exposed: Vec<String> = (0..20).map(|number| format!("flag-{number}")).collect();
+    let config = format!(
+        "workers: 1\nstable: 'http://{}'\nflags: {{ headers: {{ expose: [{}] }} }}\n",
+        echo("app"),
+        exposed.join(", ")
+    );
+    let serin = Serin::start_on(&config, &[("feature-flags.json", &flags(stored))]);
+    let mut stream = super::http::connect(serin.proxy);
+    let mut batch = || {
+        let begun = Instant::now();
+        for _ in 0..BATCH {
+            std::io::Write::write_all(&mut stream, b"GET / HTTP/1.1\r\nhost: a\r\nx-user-id: u\r\n\r\n").unwrap();
+            assert_eq!(super::http::read_answer(&mut stream, false).status, 200);
+        }
+        begun.elapsed() / BATCH
+    };
+    batch();
+    let mut batches: Vec<Duration> = (0..9).map(|_| batch()).collect();
+    batches.sort();
+    batches[4]
+}
+
 fn config(app: &str, version: &str) -> String {
     let mut text = String::from("flags: { headers: { expose: [flag-1, flag-2] } }\nservices:\n");
     for service in 0..SERVICES {
@@ -62,7 +88,7 @@ fn config(app: &str, version: &str) -> String {
     text
 }
 
-fn flags() -> String {
+fn flags(count: usize) -> String {
     let flag = |number: usize| {
         let name = format!("flag-{number}");
         let flag = json!({
@@ -72,7 +98,7 @@ fn flags() -> String {
         });
         (name, flag)
     };
-    let flags: serde_json::Map<_, _> = (0..FLAGS).map(flag).collect();
+    let flags: serde_json::Map<_, _> = (0..count).map(flag).collect();
     json!({ "flags": flags, "lastUpdated": "2025-01-01T00:00:00.000Z", "version": 1 }).to_string()
 }
 
