@@ -34,6 +34,7 @@ pub mod control;
 pub mod decide;
 mod demo;
 pub mod drain;
+pub mod flagd;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod handover;

@@ -65,12 +65,10 @@ fn ask(proxy: SocketAddr, seed: u64, stop: &AtomicBool) {
 fn under_load<T>(serin: &Serin, act: impl FnOnce() -> T) -> T {
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        (0..2).for_each(|seed| {
-            drop(scope.spawn({
-                let (proxy, stop) = (serin.proxy, &stop);
-                move || ask(proxy, seed, stop)
-            }))
-        });
+        for seed in 0..2 {
+            let (proxy, stop) = (serin.proxy, &stop);
+            scope.spawn(move || ask(proxy, seed, stop));
+        }
         let value = std::panic::catch_unwind(std::panic::AssertUnwindSafe(act));
         stop.store(true, Ordering::Relaxed);
         value.unwrap_or_else(|panic| std::panic::resume_unwind(panic))

@@ -18,8 +18,6 @@ use crate::drain::Drain;
 use crate::store::Writer;
 use crate::telemetry::{Loads, ProcessStats};
 
-const BODY_MAX: usize = 1 << 20;
-
 /// What the API speaks for.
 #[derive(Clone)]
 pub struct Admin {
@@ -47,7 +45,8 @@ pub fn router(admin: Admin, gates: &Arc<Gates>) -> Router {
     let mut router = Router::new();
     for operation in operations() {
         for path in operation.paths() {
-            router = router.route(&path, guarded((operation.handler)(), operation.access));
+            let handler = (operation.handler)().layer(DefaultBodyLimit::max(operation.body_max));
+            router = router.route(&path, guarded(handler, operation.access));
         }
     }
     let document = Arc::new(openapi::document());
@@ -61,7 +60,6 @@ pub fn router(admin: Admin, gates: &Arc<Gates>) -> Router {
         .method_not_allowed_fallback(|| async {
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method", "this path does not know this method")
         })
-        .layer(DefaultBodyLimit::max(BODY_MAX))
         .with_state(admin)
 }
 

@@ -12,7 +12,7 @@ use super::api::Admin;
 use super::evaluation::{self, EvaluationContext};
 use super::problem::Problem;
 use super::request::{Body, Segments, if_match};
-use crate::control::{Action, Controller, Done, FlagOrder, FlagPatch, RampOverview, lint_flags};
+use crate::control::{Action, Controller, Done, FlagOrder, FlagPatch, ImportRequest, RampOverview, lint_flags};
 use crate::decide::flags::Flag;
 
 fn answered(flag: &Flag) -> Response {
@@ -79,6 +79,16 @@ pub(super) async fn evaluate(
     Body(Evaluate { context }): Body<Evaluate>,
 ) -> Result<Response, Problem> {
     Ok(Json(evaluation::evaluate(&admin.control.snapshot(), &name, &context)).into_response())
+}
+
+/// Brings in flags of another file.
+pub(super) async fn import(
+    State(admin): State<Admin>,
+    Extension(caller): Extension<Caller>,
+    Body(request): Body<ImportRequest>,
+) -> Result<Response, Problem> {
+    let by = caller.name.to_string();
+    Ok(Json(admin.control.change_flags(move |control| control.import_flags(&request, &by)).await?).into_response())
 }
 
 /// How far a flag's ramp is.

@@ -138,6 +138,12 @@ fn schemas() -> Value {
             "flag": text(), "status": { "enum": ["in_progress", "paused", "completed", "rolled_back"] },
             "from": percent(), "stage": count(), "startedAt": text(), "endedAt": text(), "text": text(),
             "rolloutPercentage": percent(), "on": { "type": "object" }, "off": { "type": "object" } })),
+        "Import": { "type": "object", "required": ["document"], "additionalProperties": false, "properties": {
+            "document": { "type": "object" }, "hash": { "enum": ["text", "cbor"] }, "dryRun": { "type": "boolean" },
+            "replace": { "type": "boolean" } } },
+        "Imported": object(&["changes", "dryRun"], &json!({ "dryRun": { "type": "boolean" },
+            "changes": { "type": "array", "items": object(&["flag", "change"], &json!({ "flag": text(),
+                "change": { "enum": ["created", "changed", "unchanged", "deleted"] } })) } })),
         "Lint": object(&["warnings"], &json!({ "warnings": { "type": "array", "items": object(
             &["flag", "code", "text"], &json!({ "flag": text(), "code": text(), "text": text() })) } })),
         "OfrepContext": object(&[], &json!({ "context": { "type": ["object", "null"],

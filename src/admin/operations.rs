@@ -25,6 +25,8 @@ pub(super) struct Operation {
     pub(super) answer: Answer,
     /// Statuses of its own refusals, beside those of its access.
     pub(super) refusals: &'static [u16],
+    /// Bytes that its body may have.
+    pub(super) body_max: usize,
 }
 
 /// What an answer is.
@@ -36,6 +38,8 @@ pub(super) enum Answer {
     Text(&'static str),
 }
 
+/// What a body may have, where nothing else is said.
+const BODY_MAX: usize = 1 << 20;
 const OF_SERVICE: &str = "/api/services/{service}/";
 
 impl Operation {
@@ -66,6 +70,7 @@ macro_rules! operation {
                 answers: &[200],
                 answer: $answer,
                 refusals: &[],
+                body_max: BODY_MAX,
             }
         }
     };
@@ -100,6 +105,9 @@ pub(super) fn operations() -> Vec<Operation> {
             Json("Lint"),
             "Flags that can never be on, rules that never match, flags that everybody has had for long"
         ),
+        operation!("importFlags", POST, "/api/import/flags", Write, flags::import, Json("Imported"),
+            "Bring in flagd's flags or the guide's file, or say what that would change", body: Some("Import"),
+            refusals: &[409, 422], body_max: 32 << 20),
         operation!("reloadFlags", POST, "/api/state/flags/reload", Write, flags::reload, Json("Flags"),
             "Read the flag file again; discard: write over what somebody broke in it", body: Some("Reload"),
             refusals: &[409]),

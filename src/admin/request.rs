@@ -18,7 +18,7 @@ impl<T: DeserializeOwned> FromRequest<Admin> for Body<T> {
     async fn from_request(request: Request, admin: &Admin) -> Result<Self, Problem> {
         let bytes = Bytes::from_request(request, admin).await.map_err(|rejected| match rejected.status() {
             StatusCode::PAYLOAD_TOO_LARGE => {
-                Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "bodyTooLarge", "a body has at most 1 MiB")
+                Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "bodyTooLarge", "the body is larger than this call takes")
             }
             _ => Problem::new(StatusCode::BAD_REQUEST, "body", "the body could not be read"),
         })?;

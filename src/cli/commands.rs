@@ -481,6 +481,20 @@ pub(super) enum Flags {
     /// A flag's percentage that grows by itself, and is set back where it does harm
     #[command(subcommand)]
     Ramp(Ramp),
+    /// Bring in flagd's flags, or the guide's file
+    Import {
+        /// The file; `-` is standard input
+        file: std::path::PathBuf,
+        /// Say what would change, and change nothing
+        #[arg(long)]
+        dry_run: bool,
+        /// Delete flags that the file lacks
+        #[arg(long)]
+        replace: bool,
+        /// How flagd drew its fractions: text until 2026, cbor since
+        #[arg(long, default_value = "text", value_parser = ["text", "cbor"])]
+        hash: String,
+    },
     /// Flags that can never be on, rules that never match, flags that everybody has had for long
     Lint,
     /// Read the flag file again

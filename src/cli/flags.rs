@@ -1,5 +1,7 @@
 //! `serin flags …`
 
+use std::path::Path;
+
 use http::Method;
 use serde_json::{Map, Value, json};
 
@@ -58,6 +60,12 @@ pub(super) fn run(api: &Api, command: Flags) -> Result<(), CliError> {
             api.print(&answer, || words::ramp(&answer));
             return Ok(());
         }
+        Flags::Import { file, dry_run, replace, hash } => {
+            let body = json!({ "document": document(&file)?, "dryRun": dry_run, "replace": replace, "hash": hash });
+            let answer = api.call(&Method::POST, "/api/import/flags", Some(&body))?;
+            api.print(&answer, || words::imported(&answer));
+            return Ok(());
+        }
         Flags::Lint => {
             let answer = api.get("/api/lint/flags")?;
             api.print(&answer, || words::lint(&answer));
@@ -71,6 +79,13 @@ pub(super) fn run(api: &Api, command: Flags) -> Result<(), CliError> {
     };
     api.print(&answer, || words::flags(std::slice::from_ref(&answer)));
     Ok(())
+}
+
+fn document(file: &Path) -> Result<Value, CliError> {
+    let unreadable = |error: &dyn std::fmt::Display| CliError::Usage(format!("{}: {error}", file.display()));
+    let text =
+        if file == Path::new("-") { std::io::read_to_string(std::io::stdin()) } else { std::fs::read_to_string(file) };
+    serde_json::from_str(&text.map_err(|error| unreadable(&error))?).map_err(|error| unreadable(&error))
 }
 
 fn ramped(api: &Api, command: Ramp) -> Result<Value, CliError> {

@@ -153,6 +153,21 @@ pub(super) fn evaluation(answer: &Value) -> String {
     format!("{} is {state}: {}{rule}{variant}", text(&answer["flagName"]), text(&answer["reason"]))
 }
 
+/// What an import has changed, or would.
+pub(super) fn imported(answer: &Value) -> String {
+    let rows = elements(&answer["changes"]).iter().flat_map(|change| {
+        let first = vec![text(&change["flag"]), text(&change["change"]), String::new(), String::new(), String::new()];
+        let fields = elements(&change["fields"]).iter().map(|field| {
+            let value = |value: &Value| value.to_string().chars().take(60).collect::<String>();
+            vec![String::new(), String::new(), text(&field["field"]), value(&field["before"]), value(&field["after"])]
+        });
+        let fields: Vec<Vec<String>> = if change["change"] == "changed" { fields.collect() } else { Vec::new() };
+        std::iter::once(first).chain(fields)
+    });
+    let note = if answer["dryRun"] == true { "\nnothing was changed" } else { "" };
+    table(&["FLAG", "CHANGE", "FIELD", "BEFORE", "AFTER"], &rows.collect::<Vec<_>>()) + note
+}
+
 /// How far a ramp is.
 pub(super) fn ramp(answer: &Value) -> String {
     let counts = |who: &str| {

@@ -162,7 +162,7 @@ impl Controller {
     }
 
     /// What headers cost is known when a flag is written: nothing is dropped at request time.
-    fn check_limits(&self, written: &Flag) -> Result<(), ControlError> {
+    pub(super) fn check_limits(&self, written: &Flag) -> Result<(), ControlError> {
         let too_much = |code, detail| Err(ControlError::TooMuch { code, detail });
         let new = !self.flags.flags.contains_key(written.name.as_str());
         if new && self.flags.flags.len() >= FLAGS_MAX {

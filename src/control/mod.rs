@@ -16,6 +16,7 @@ mod deployments;
 mod error;
 mod events;
 mod flags;
+mod import;
 mod outlook;
 mod prerequisites;
 mod publish;
@@ -38,6 +39,7 @@ pub use deployments::{Action, Answers, OUTCOMES_MAX, Order, OutcomeReport, Start
 pub use error::ControlError;
 pub use events::{Change, Events};
 pub use flags::{FlagOrder, FlagPatch};
+pub use import::{FieldChange, ImportChange, ImportReport, ImportRequest};
 pub use outlook::{RolloutOutlook, StageOutlook, rollout_outlook};
 pub use ramps::RampOverview;
 pub use rehearsal::{RehearsalOverview, RehearsalRequest};

@@ -282,7 +282,8 @@ impl VersionTest {
         Some(Self { operator, version: version(rest.trim())?, text: text.to_owned() })
     }
 
-    fn has(&self, text: &str) -> bool {
+    /// Whether a version is in it; what is no version is in none.
+    pub fn has(&self, text: &str) -> bool {
         let Some(found) = version(text) else { return false };
         let order = found.cmp_precedence(&self.version);
         match self.operator {

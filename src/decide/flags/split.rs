@@ -78,7 +78,9 @@ impl Split {
 
     fn hash_value(&self, value: &Attribute<'_>) -> Option<u32> {
         match (self.hash, value) {
-            (SplitHash::Text, value) => value.as_text().map(|text| murmur3(text.as_bytes())),
+            (SplitHash::Text, value) => {
+                value.as_text().filter(|text| !text.is_empty()).map(|text| murmur3(text.as_bytes()))
+            }
             (SplitHash::Cbor, Attribute::Text(text)) => hash_cbor(&Value::from(&**text)),
             (SplitHash::Cbor, Attribute::Json(value)) => hash_cbor(value),
         }
@@ -93,6 +95,9 @@ fn joined(parts: &[Part], context: &Context<'_>) -> String {
             Part::Text(own) => text.push_str(own),
             Part::Attribute { attribute } => match context.attribute(attribute) {
                 Some(Attribute::Json(Value::String(own))) => text.push_str(own),
+                Some(Attribute::Json(Value::Number(number))) => {
+                    text.push_str(&normalized(&Value::Number(number.clone())).to_string());
+                }
                 Some(Attribute::Json(other)) => text.push_str(&other.to_string()),
                 Some(Attribute::Text(own)) => text.push_str(&own),
                 // As JsonLogic joins what is not there.

@@ -1,0 +1,292 @@
+//! Flags of other tools: flagd's files give the same answers as its own evaluator, and the
+//! guide's file comes in as it is.
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods, clippy::print_stderr)]
+
+mod common;
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use common::Serin;
+use common::app::echo;
+use serde_json::{Map, Value, json};
+use serin::decide::flags::{CompiledFlag, Context, EnvironmentRules, Flag, JsonAttributes, SplitHash, Surroundings};
+use serin::flagd;
+use serin::simulate::Random;
+
+const CONTEXTS: usize = 10_000;
+
+fn document() -> Value {
+    serde_json::from_str(&std::fs::read_to_string("tests/import/flagd.json").unwrap()).unwrap()
+}
+
+/// Whoever asks: every attribute in every shape, or not at all.
+fn context(random: &mut Random) -> Map<String, Value> {
+    let pick = |random: &mut Random, values: &[Value]| values[random.below(values.len())].clone();
+    let user = format!("user-{}", random.below(100_000));
+    let email = format!(
+        "{}{}@{}",
+        ["ra", "mo", "ü"][random.below(3)],
+        random.below(1_000),
+        ["faas.com", "b.org"][random.below(2)]
+    );
+    let age = random.below(100);
+    let rows = [
+        ("targetingKey", vec![json!(user), json!(user), json!(user), json!("jürgen"), json!("")]),
+        ("email", vec![json!(email), json!(email), json!(email), json!(""), json!(7), json!(null)]),
+        (
+            "age",
+            vec![
+                json!(age),
+                json!(age),
+                json!(30),
+                json!(30.0),
+                json!("30"),
+                json!(" 30 "),
+                json!(age.to_string()),
+                json!(0),
+                json!(17.5),
+                json!("old"),
+                json!(true),
+                json!(false),
+                json!(null),
+                json!(-1),
+            ],
+        ),
+        (
+            "plan",
+            vec![
+                json!("gold"),
+                json!("silver"),
+                json!("free"),
+                json!(30),
+                json!("30"),
+                json!(true),
+                json!(1),
+                json!(null),
+            ],
+        ),
+        (
+            "beta",
+            vec![
+                json!(true),
+                json!(false),
+                json!(0),
+                json!(1),
+                json!(""),
+                json!("0"),
+                json!("1"),
+                json!("true"),
+                json!(null),
+            ],
+        ),
+        (
+            "tags",
+            vec![
+                json!(["beta", "x"]),
+                json!(["x", 7]),
+                json!([]),
+                json!("a beta tag"),
+                json!("7 of 9"),
+                json!(["7"]),
+                json!(7),
+            ],
+        ),
+        (
+            "version",
+            vec![
+                json!("1.2.3"),
+                json!("v1.2.0"),
+                json!("1.2"),
+                json!("1"),
+                json!("2.0.0-rc.1"),
+                json!("1.2.3+build"),
+                json!("latest"),
+                json!("0.9.9"),
+                json!(1.2),
+                json!(2),
+                json!("1.2.3.4"),
+                json!(""),
+            ],
+        ),
+        ("address", vec![json!({ "country": "at" }), json!({ "country": "de" }), json!({}), json!("at")]),
+    ];
+    let mut context = Map::new();
+    for (name, values) in rows {
+        if random.below(6) > 0 {
+            context.insert(name.to_owned(), pick(random, &values));
+        }
+    }
+    context
+}
+
+fn compiled(flag: &Flag) -> CompiledFlag {
+    let surroundings =
+        Surroundings { home: "production", reading: EnvironmentRules::Restrict, forced: None, ramp: None };
+    CompiledFlag::new(flag, &surroundings, |_| None)
+}
+
+fn evaluated(flag: &CompiledFlag, context: &Map<String, Value>) -> Value {
+    let attributes = JsonAttributes(context);
+    let id = context.get("targetingKey").and_then(Value::as_str).filter(|id| !id.is_empty());
+    let now = jiff::Timestamp::now().as_millisecond();
+    let context = Context { id, attributes: Some(&attributes), unix_millis: now, ..Context::default() };
+    let found = flag.evaluate(&context);
+    flag.variant(&found).map_or(Value::Null, |(name, value)| json!([name, value]))
+}
+
+/// Where a version of flagd's evaluator is installed, if it is.
+fn reference(version: &str) -> Option<PathBuf> {
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("../flagd").join(version);
+    let there = folder.join("openfeature").is_dir();
+    let skipped = format!("openfeature-flagd-core {version} is not in {}", folder.display());
+    assert!(there || std::env::var_os("CI").is_none(), "{skipped}");
+    if !there {
+        eprintln!("SKIPPED: {skipped}: python3 -m pip install --target … openfeature-flagd-core=={version}");
+    }
+    there.then_some(folder)
+}
+
+fn ask_reference(folder: &PathBuf, contexts: &[Map<String, Value>], flags: &[String]) -> Vec<Value> {
+    let asked = tempfile::NamedTempFile::new().unwrap();
+    let text = json!({ "document": document(), "contexts": contexts, "flags": flags }).to_string();
+    std::fs::write(asked.path(), text).unwrap();
+    let output = Command::new("python3")
+        .arg("tests/import/reference.py")
+        .env("PYTHONPATH", folder)
+        .stdin(std::fs::File::open(asked.path()).unwrap())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn same_as_flagd(version: &str, hash: SplitHash) {
+    let Some(folder) = reference(version) else { return };
+    let flags = flagd::import(&document(), hash).unwrap();
+    assert!(flags.len() >= 30);
+    let mut random = Random::new(8);
+    let contexts: Vec<Map<String, Value>> = (0..CONTEXTS).map(|_| context(&mut random)).collect();
+    let names: Vec<String> = flags.iter().map(|flag| flag.name.to_string()).collect();
+    let expected = ask_reference(&folder, &contexts, &names);
+    let mut different = Vec::new();
+    for (flag, name) in flags.iter().map(compiled).zip(&names) {
+        let mut answers = std::collections::BTreeSet::new();
+        for (context, expected) in contexts.iter().zip(&expected) {
+            let found = evaluated(&flag, context);
+            if found != expected[name] {
+                different.push(format!("{name} for {}: {found}, flagd says {}", json!(context), expected[name]));
+            }
+            answers.insert(found.to_string());
+        }
+        let one_answer = ["static-on", "static-empty", "disabled", "launched", "far-away", "own-key"];
+        assert!(
+            answers.len() > 1 || one_answer.contains(&name.as_str()),
+            "{name} has one answer: a test that cannot fail"
+        );
+    }
+    let (count, first) = (different.len(), different.iter().take(12).cloned().collect::<Vec<_>>());
+    assert!(different.is_empty(), "{count} of {} differ:\n{}", CONTEXTS * names.len(), first.join("\n"));
+}
+
+#[test]
+fn an_imported_file_answers_like_flagd_did_until_2026() {
+    same_as_flagd("1.0.0", SplitHash::Text);
+}
+
+#[test]
+fn an_imported_file_answers_like_flagd_does_since() {
+    same_as_flagd("2.0.0", SplitHash::Cbor);
+}
+
+fn serin() -> Serin {
+    Serin::start(&format!("stable: 'http://{}'\nflags: {{ headers: {{ maxBytes: 16KiB }} }}\n", echo("app")))
+}
+
+fn file(document: &Value) -> tempfile::NamedTempFile {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), document.to_string()).unwrap();
+    file
+}
+
+fn import(serin: &Serin, document: &Value, more: &[&str]) -> (bool, String) {
+    let file = file(document);
+    let output = serin.cli(&[&["flags", "import", file.path().to_str().unwrap()], more].concat());
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.success(), String::from_utf8(text).unwrap())
+}
+
+#[test]
+fn a_dry_run_shows_differences_and_changes_nothing() {
+    let serin = serin();
+    serin.does(&["flags", "set", "color", "--rollout", "5"]);
+    serin.does(&["flags", "set", "mine", "--rollout", "5"]);
+    let version = || serin.get("/api/flags")["version"].clone();
+    let before = version();
+    let (good, text) = import(&serin, &document(), &["--dry-run"]);
+    assert!(good && text.contains("nothing was changed"), "{text}");
+    let row = |name: &str| text.lines().find(|line| line.starts_with(name)).unwrap_or_default().to_owned();
+    assert!(row("staff ").contains("created") && row("color ").contains("changed"), "{text}");
+    assert!(text.lines().any(|line| line.contains("rolloutPercentage") && line.contains('5')), "{text}");
+    assert_eq!(version(), before);
+    assert!(import(&serin, &document(), &["--replace"]).0);
+    assert_eq!(version().as_u64(), before.as_u64().map(|before| before + 1), "one write");
+    assert_eq!(serin.api("GET", "/api/flags/mine", &Value::Null).0, 404, "what the file lacks is gone");
+    let staff = serin.get("/api/flags/staff");
+    assert_eq!(staff["metadata"], json!({ "flagSetId": "shop", "version": 8 }));
+    let context = json!({ "context": { "email": "a@faas.com" } });
+    let answer = serin.api("POST", "/ofrep/v1/evaluate/flags/staff", &context).1;
+    assert_eq!((&answer["variant"], &answer["metadata"]["flagSetId"]), (&json!("on"), &json!("shop")), "{answer}");
+    let (_, text) = import(&serin, &document(), &[]);
+    assert!(!text.contains("changed\n") || text.lines().all(|line| !line.contains(" changed")), "{text}");
+}
+
+#[test]
+fn what_cannot_be_expressed_is_named_and_nothing_is_brought_in() {
+    let serin = serin();
+    let flag = |targeting: Value| json!({ "state": "ENABLED", "variants": { "a": 1, "b": 2 }, "defaultVariant": "a", "targeting": targeting });
+    let document = json!({ "flags": {
+        "good": flag(json!({})),
+        "remainder": flag(json!({ "if": [{ "==": [{ "%": [{ "var": "n" }, 2] }, 0] }, "b"] })),
+        "unknown-variant": flag(json!({ "if": [{ "var": "x" }, "c"] })),
+        "no/name": flag(json!({})),
+        "no-evaluator": flag(json!({ "if": [{ "$ref": "nowhere" }, "b"] })),
+        "weights": flag(json!({ "fractional": [["a", { "var": "w" }], ["b", 1]] })),
+        "two-attributes": flag(json!({ "if": [{ "==": [{ "var": "x" }, { "var": "y" }] }, "b"] })),
+        "no-state": { "variants": { "a": 1 }, "state": "on" },
+        "mixed": { "state": "ENABLED", "variants": { "a": 1, "b": "x" } }
+    } });
+    let (good, text) = import(&serin, &document, &[]);
+    assert!(!good);
+    for part in [
+        "flags.remainder.targeting.if[0].==`: the operator `%`",
+        "flags.unknown-variant.rules[0].variant`: \"c\" is no variant",
+        "flags.no/name`",
+        "there is no evaluator `nowhere`",
+        "flags.weights.targeting.fractional[0]`: a weight is a whole number",
+        "two attributes cannot be compared",
+        "flags.no-state.state`",
+        "flags.mixed.variants.b`",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    assert_eq!(serin.get("/api/flags")["flags"], json!([]), "all or nothing");
+}
+
+#[test]
+fn the_guides_file_comes_in_as_it_is() {
+    let serin = serin();
+    let flag = json!({ "name": "new-feature", "description": "New feature description", "enabled": true, "rolloutPercentage": 50,
+        "rules": [{ "type": "user", "value": ["admin-user"] }, { "type": "environment", "value": ["production"] }],
+        "createdAt": "2025-01-01T00:00:00.000Z", "updatedAt": "2025-01-15T12:00:00.000Z" });
+    let (good, text) = import(&serin, &json!({ "flags": { "new-feature": flag }, "version": 42 }), &[]);
+    assert!(good && text.contains("created"), "{text}");
+    let mut stored = serin.get("/api/flags/new-feature");
+    stored["updatedAt"] = flag["updatedAt"].clone();
+    assert_eq!(stored, flag);
+    let (good, text) =
+        import(&serin, &json!({ "flags": { "a": { "enabled": true, "rolloutPercentage": 130 }, "b": 7 } }), &[]);
+    assert!(!good && text.contains("flags.a") && text.contains("flags.b"), "{text}");
+    let (good, text) = import(&serin, &json!({ "something": 1 }), &[]);
+    assert!(!good && text.contains("`flags`"), "{text}");
+}
