@@ -319,6 +319,8 @@ fn floods_of_frames_end_their_connection_and_cost_little() {
         assert!(asked <= 15_000, "{name}: {asked} requests");
         assert_eq!(exchange(serin.proxy, request("/", "").as_bytes()).text(), "ok", "{name}");
         assert_eq!(serin.metrics().sum("serin_panics_total", &[]), 0.0, "{name}");
+        let said = serin.log().len();
+        assert!(said < 100, "{name}: {said} lines in the log");
     }
 }
 
