@@ -81,9 +81,11 @@ mod tests {
 
     use super::*;
 
-    fn run(test: impl Future<Output = ()>) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        tokio::task::LocalSet::new().block_on(&runtime, test);
+    /// As a task of a worker: the future that a runtime is given itself is polled otherwise.
+    fn run(test: impl Future<Output = ()> + 'static) {
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build_local(Default::default()).unwrap();
+        runtime.block_on(async { tokio::task::spawn_local(test).await.unwrap() });
     }
 
     #[test]
