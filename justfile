@@ -25,6 +25,7 @@ bench:
     cargo bench --bench side_by_side
     cargo bench --bench micro
     cargo bench --bench scale
+    cargo bench --bench neighbours
 
 run:
     cargo run --release -- demo

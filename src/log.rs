@@ -23,8 +23,9 @@ struct Filter {
 /// Begins to log; `SERIN_LOG` is stronger than the configuration. Once a process.
 pub fn begin(log: Log) {
     let from_environment = std::env::var("SERIN_LOG").ok().filter(|words| EnvFilter::try_new(words).is_ok());
+    let filter = from_environment.as_ref().map_or_else(|| filter(log.level), EnvFilter::new);
     let words = from_environment.unwrap_or_else(|| log.level.name().to_owned());
-    let (filter, handle) = reload::Layer::new(EnvFilter::new(&words));
+    let (filter, handle) = reload::Layer::new(filter);
     let ansi = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let lines = fmt::layer().with_writer(std::io::stderr).with_target(false);
     let registry = tracing_subscriber::registry().with(filter);
@@ -37,10 +38,20 @@ pub fn begin(log: Log) {
     }
 }
 
+/// Serin's own words at this level. But for `trace`, libraries say only errors: some warn of every
+/// frame that a client should not have sent, and a flood of those would be one of lines, each a
+/// write that its worker waits for.
+fn filter(level: LogLevel) -> EnvFilter {
+    match level {
+        LogLevel::Trace => EnvFilter::new(level.name()),
+        _ => EnvFilter::new(format!("error,serin={}", level.name())),
+    }
+}
+
 /// Changes the level while everything runs; whether there is a log to change.
 pub fn change(level: LogLevel) -> bool {
     let Some(filter) = FILTER.get() else { return false };
-    let changed = filter.handle.reload(EnvFilter::new(level.name())).is_ok();
+    let changed = filter.handle.reload(self::filter(level)).is_ok();
     if changed {
         level.name().clone_into(&mut filter.words.lock().unwrap_or_else(PoisonError::into_inner));
     }

@@ -5,19 +5,20 @@
 mod common;
 
 use std::fmt::Write as _;
-use std::io::{ErrorKind, Read, Write};
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
 use common::app::{Do, Scripted, echo};
+use common::attacks::{Crowd, Flood, floods, post_hang, pour, raise_descriptors};
 use common::certificates::Authority;
 use common::frames::{self, Http2, frame};
-use common::http::{Answer, connect, exchange, find, read_answer};
+use common::http::{Answer, connect, drain, exchange, narrow, read_answer, request};
+use common::target::App;
 use common::{PATIENCE, Serin, eventually};
 
-const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 const MIB: usize = 1 << 20;
 
 /// What is measured in milliseconds has the machine for itself.
@@ -35,114 +36,8 @@ fn millis(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
-/// An app: `/big` is a long answer, `/hang` none; a body is read to its end before the answer.
-struct App {
-    address: SocketAddr,
-    requests: Arc<AtomicUsize>,
-}
-
-impl App {
-    fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let app = Self { address: listener.local_addr().unwrap(), requests: Arc::default() };
-        let requests = Arc::clone(&app.requests);
-        std::thread::spawn(move || {
-            for stream in listener.incoming().map_while(Result::ok) {
-                let requests = Arc::clone(&requests);
-                let serve = move || drop(serve(stream, &requests));
-                std::thread::Builder::new().stack_size(256 << 10).spawn(serve).unwrap();
-            }
-        });
-        app
-    }
-
-    fn requests(&self) -> usize {
-        self.requests.load(Ordering::Relaxed)
-    }
-
-    fn config(&self) -> String {
-        format!("stable: 'http://{}'\n", self.address)
-    }
-}
-
-fn serve(mut stream: TcpStream, requests: &AtomicUsize) -> std::io::Result<()> {
-    stream.set_nodelay(true)?;
-    let mut bytes = Vec::new();
-    loop {
-        let Some(end) = find(&bytes, b"\r\n\r\n") else {
-            more(&mut stream, &mut bytes)?;
-            continue;
-        };
-        let head = String::from_utf8_lossy(&bytes[..end]).to_ascii_lowercase();
-        bytes.drain(..end + 4);
-        requests.fetch_add(1, Ordering::Relaxed);
-        let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
-        while bytes.len() < length.unwrap_or(0) {
-            more(&mut stream, &mut bytes)?;
-        }
-        bytes.drain(..length.unwrap_or(0));
-        while head.contains("transfer-encoding: chunked") && !bytes.ends_with(b"0\r\n\r\n") {
-            more(&mut stream, &mut bytes)?;
-        }
-        if head.contains(" /hang ") {
-            let mut scrap = [0; 4096];
-            while stream.read(&mut scrap)? > 0 {}
-            return Ok(());
-        }
-        if head.contains(" /big ") {
-            write!(stream, "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")?;
-            let chunk = [b"10000\r\n".as_slice(), &[b'x'; 65536], b"\r\n"].concat();
-            for _ in 0..1024 {
-                stream.write_all(&chunk)?;
-            }
-            stream.write_all(b"0\r\n\r\n")?;
-        } else {
-            stream.write_all(OK.as_bytes())?;
-        }
-        if head.contains("transfer-encoding: chunked") {
-            bytes.clear();
-        }
-    }
-}
-
-fn more(stream: &mut TcpStream, bytes: &mut Vec<u8>) -> std::io::Result<()> {
-    let mut buffer = [0; 65536];
-    match stream.read(&mut buffer)? {
-        0 => Err(ErrorKind::UnexpectedEof.into()),
-        n => {
-            bytes.extend_from_slice(&buffer[..n]);
-            Ok(())
-        }
-    }
-}
-
 fn refused(serin: &Serin, reason: &str) -> f64 {
     serin.metrics().sum("serin_refused_total", &[&format!("reason=\"{reason}\"")])
-}
-
-fn request(path: &str, fields: &str) -> String {
-    format!("GET {path} HTTP/1.1\r\nhost: shop.test\r\n{fields}\r\n")
-}
-
-/// A socket that takes little before its reader does.
-fn narrow(address: SocketAddr) -> TcpStream {
-    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-    socket.set_recv_buffer_size(4096).unwrap();
-    socket.connect(&address.into()).unwrap();
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
-    socket.into()
-}
-
-/// Reads to the end: how many bytes there were, and whether it was an orderly one.
-fn drain(stream: &mut TcpStream) -> (usize, bool) {
-    let (mut total, mut buffer) = (0, vec![0; 1 << 20]);
-    loop {
-        match stream.read(&mut buffer) {
-            Ok(0) => return (total, true),
-            Ok(n) => total += n,
-            Err(_) => return (total, false),
-        }
-    }
 }
 
 // Limits.
@@ -402,111 +297,6 @@ fn streams_over_their_limit_are_refused() {
 
 // Floods.
 
-/// What a client sends again and again; the number of the turn makes new streams.
-type Flood = Box<dyn Fn(u32) -> Vec<u8> + Send + Sync>;
-
-/// Frames of a stream of their own, so many a turn.
-fn streams(count: u32, of: impl Fn(u32) -> Vec<u8> + Send + Sync + 'static) -> Flood {
-    Box::new(move |turn| (0..count).flat_map(|n| of(1 + 2 * (turn * count + n))).collect())
-}
-
-/// The same bytes every turn, behind a beginning.
-fn same(first: Vec<u8>, again: &[u8], times: usize) -> Flood {
-    let again = again.repeat(times);
-    Box::new(move |turn| if turn == 0 { [first.clone(), again.clone()].concat() } else { again.clone() })
-}
-
-/// Each of these costs the server and brings nobody an answer.
-fn floods() -> Vec<(&'static str, Flood)> {
-    let hang = |stream| frames::get(stream, "/hang");
-    let reset = |stream| frame(frames::RST_STREAM, 0, stream, &frames::CANCEL.to_be_bytes());
-    let large = frames::field("a", &"b".repeat(100)).repeat(150);
-    let update = |stream, by: u32| frame(frames::WINDOW_UPDATE, 0, stream, &by.to_be_bytes());
-    let unfinished = || frame(frames::HEADERS, frames::END_STREAM, 1, &frames::fields("GET", "/"));
-    // A field of 4,000 bytes that the table keeps, and 16,000 references to it.
-    let kept = [&[0x40, 1, b'a', 0x7f, 0xa1, 0x1e], [b'b'; 4_000].as_slice()].concat();
-    let bomb = [frames::fields("GET", "/"), kept].concat();
-    let head = |stream, head: &[u8]| frame(frames::HEADERS, frames::END_STREAM | frames::END_HEADERS, stream, head);
-    let with = |more: Vec<u8>| [frames::fields("GET", "/"), more].concat();
-    let (referring, nameless) = (with(vec![0xbe; 16_000]), with([0, 0, 0].repeat(4_000)));
-    let wrong_length = with(frames::field("content-length", "5"));
-    let (first, trailers) = (post_hang(), frame(frames::HEADERS, frames::END_HEADERS, 1, &frames::field("x-t", "y")));
-    vec![
-        ("rapid reset", streams(50, move |stream| [hang(stream), reset(stream)].concat())),
-        ("rapid reset after an answer", streams(50, move |stream| [frames::get(stream, "/"), reset(stream)].concat())),
-        ("resets made by the server: updates of 0", streams(20, move |s| [post(s), update(s, 0)].concat())),
-        ("resets made by the server: overflow", streams(20, move |s| [post(s), update(s, 0x7fff_ffff)].concat())),
-        (
-            "resets made by the server: bodies after their end",
-            streams(20, move |s| [hang(s), frame(frames::DATA, 0, s, b"x")].concat()),
-        ),
-        (
-            "resets made by the server: streams that depend on themselves",
-            streams(20, move |s| {
-                [hang(s), frame(frames::PRIORITY, 0, s, &[&s.to_be_bytes()[..], &[16]].concat())].concat()
-            }),
-        ),
-        ("lengths that are none", streams(20, move |s| head(s, &wrong_length))),
-        ("more streams than allowed", streams(50, hang)),
-        ("CONTINUATION without end", same(unfinished(), &frame(frames::CONTINUATION, 0, 1, &large), 1)),
-        ("empty CONTINUATION", same(unfinished(), &frame(frames::CONTINUATION, 0, 1, b""), 500)),
-        ("SETTINGS", same(vec![], &frame(frames::SETTINGS, 0, 0, b""), 100)),
-        (
-            "SETTINGS of the table",
-            same(vec![], &frame(frames::SETTINGS, 0, 0, &[0, 1, 0, 0, 0, 0, 0, 1, 0, 0, 16, 0]), 100),
-        ),
-        ("PING", same(vec![], &frame(frames::PING, 0, 0, b"12345678"), 100)),
-        ("answers to no PING", same(vec![], &frame(frames::PING, frames::ACK, 0, b"12345678"), 100)),
-        ("PRIORITY", same(vec![], &frame(frames::PRIORITY, 0, 7, &[0, 0, 0, 0, 16]), 100)),
-        ("GOAWAY", same(vec![], &frame(frames::GOAWAY, 0, 0, &[0; 8]), 100)),
-        ("frames of no kind", same(vec![], &frame(77, 0, 0, &[0; 100]), 100)),
-        ("a push by the client", same(vec![], &frame(frames::PUSH_PROMISE, 4, 1, &[0, 0, 0, 2, 0x82]), 10)),
-        ("empty DATA", same(post_hang(), &frame(frames::DATA, 0, 1, b""), 100)),
-        ("DATA of padding only", same(post_hang(), &frame(frames::DATA, 8, 1, &[&[16][..], &[0; 16]].concat()), 20)),
-        ("WINDOW_UPDATE of 1, connection", same(vec![], &update(0, 1), 100)),
-        ("WINDOW_UPDATE of 1, stream", same(hang(1), &update(1, 1), 100)),
-        ("RST_STREAM of unknown streams", same(vec![], &reset(99), 100)),
-        (
-            "a bomb of references",
-            Box::new(move |turn| match turn {
-                0 => head(1, &bomb),
-                _ => (0..4).flat_map(|n| head(1 + 2 * (4 * turn + n), &referring)).collect(),
-            }),
-        ),
-        ("names without a letter", streams(4, move |s| head(s, &nameless))),
-        ("trailers without end", same(first, &trailers, 100)),
-    ]
-}
-
-fn post(stream: u32) -> Vec<u8> {
-    frames::post(stream, "/hang")
-}
-
-fn post_hang() -> Vec<u8> {
-    post(1)
-}
-
-/// Sends a flood until its connection ends, reading what comes, as whoever fills the
-/// server's buffers on purpose would not. Whether it ended in time.
-fn pour(address: SocketAddr, flood: &Flood, end: Instant) -> bool {
-    let mut client = Http2::connect(address);
-    let mut reader = client.stream.try_clone().unwrap();
-    let gone = Arc::new(AtomicBool::new(false));
-    let ended = Arc::clone(&gone);
-    let reading = std::thread::spawn(move || {
-        let _ = drain(&mut reader);
-        ended.store(true, Ordering::Relaxed);
-    });
-    let mut turn = 0;
-    while Instant::now() < end && !gone.load(Ordering::Relaxed) && client.send(&flood(turn)) {
-        turn += 1;
-    }
-    let over = Instant::now() >= end && !gone.load(Ordering::Relaxed);
-    let _ = client.stream.shutdown(std::net::Shutdown::Both);
-    reading.join().unwrap();
-    !over
-}
-
 #[test]
 fn floods_of_frames_end_their_connection_and_cost_little() {
     let _machine = shared();
@@ -529,6 +319,8 @@ fn floods_of_frames_end_their_connection_and_cost_little() {
         assert!(asked <= 15_000, "{name}: {asked} requests");
         assert_eq!(exchange(serin.proxy, request("/", "").as_bytes()).text(), "ok", "{name}");
         assert_eq!(serin.metrics().sum("serin_panics_total", &[]), 0.0, "{name}");
+        let said = serin.log().len();
+        assert!(said < 100, "{name}: {said} lines in the log");
     }
 }
 
@@ -748,14 +540,6 @@ fn loaded<T>(name: &str, serin: &Serin, load: impl FnOnce() -> T) {
     assert_eq!(compare(name, quiet, under), Ok(()));
 }
 
-fn raise_descriptors(wanted: u64) {
-    use rustix::process::{Resource, getrlimit, setrlimit};
-    let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    let _ = setrlimit(Resource::Nofile, limit);
-    assert!(limit.maximum.is_none_or(|most| most >= wanted), "{limit:?}: the test needs {wanted} descriptors");
-}
-
 #[test]
 fn ten_thousand_idle_connections_do_not_slow_a_neighbour() {
     const CONNECTIONS: usize = 10_000;
@@ -783,38 +567,6 @@ fn ten_thousand_idle_connections_do_not_slow_a_neighbour() {
         idle
     });
     eventually("their end", || (serin.metrics().sum("serin_connections_open", &[]) <= 2.0).then_some(()));
-}
-
-/// Clients that one thread moves a little at a time, until this is dropped.
-struct Crowd {
-    stop: Arc<AtomicBool>,
-    thread: Option<std::thread::JoinHandle<()>>,
-}
-
-impl Crowd {
-    fn of(count: usize, join: impl Fn() -> TcpStream, step: impl Fn(&mut TcpStream) + Send + 'static) -> Self {
-        let mut clients: Vec<TcpStream> = (0..count).map(|_| join()).collect();
-        clients.iter().for_each(|client| client.set_nonblocking(true).unwrap());
-        let stop = Arc::new(AtomicBool::new(false));
-        let told = Arc::clone(&stop);
-        let thread = std::thread::spawn(move || {
-            while !told.load(Ordering::Relaxed) {
-                // Spread over the time: together they would be a burst, which is another load.
-                clients.iter_mut().for_each(|client| {
-                    step(client);
-                    std::thread::sleep(Duration::from_micros(500));
-                });
-            }
-        });
-        Self { stop, thread: Some(thread) }
-    }
-}
-
-impl Drop for Crowd {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        self.thread.take().unwrap().join().unwrap();
-    }
 }
 
 #[test]

@@ -10,6 +10,7 @@ use ppp::{HeaderResult, PartialResult, v1, v2};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
+use super::turn::Turnstile;
 use crate::config::{Limits, Listener};
 use crate::telemetry::Refusal;
 use crate::tls::Stream;
@@ -52,6 +53,7 @@ pub(super) async fn arrive(
     peer: IpAddr,
     listener: &Listener,
     limits: &Limits,
+    turnstile: &Turnstile,
 ) -> Result<Arrived, Ended> {
     let mut peer = peer;
     if listener.proxy_protocol {
@@ -60,7 +62,7 @@ pub(super) async fn arrive(
     }
     let peer = peer.to_canonical();
     if let Some(tls) = &listener.tls {
-        let shaken = patient(limits.header_timeout, tls.accept(socket)).await;
+        let shaken = patient(limits.header_timeout, turnstile.step_by_step(tls.accept(socket))).await;
         let stream = Stream::Tls(Box::new(shaken.map_err(|error| Ended::Refused(Refusal::Tls, error))?.into()));
         let http2 = stream.is_http2();
         return Ok(Arrived { stream, early: Bytes::new(), peer, http2 });

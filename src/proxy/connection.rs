@@ -112,8 +112,8 @@ pub(super) async fn serve(socket: TcpStream, peer: SocketAddr, listener: Arc<Lis
     if !first_byte(&socket, limits.keep_alive).await {
         return;
     }
-    let Arrived { mut stream, mut early, peer, http2 } = match Box::pin(arrive(socket, peer, &listener, &limits)).await
-    {
+    let arriving = Box::pin(arrive(socket, peer, &listener, &limits, &worker.turnstile));
+    let Arrived { mut stream, mut early, peer, http2 } = match arriving.await {
         Ok(arrived) => arrived,
         Err(Ended::Left) => return,
         Err(Ended::Refused(refusal, error)) => {

@@ -17,6 +17,8 @@ const SAVINGS: i64 = 1_000;
 const EARNED_A_SECOND: i64 = 400;
 /// Bytes that a client takes or sends for one unit.
 const BYTES_A_UNIT: usize = 512;
+/// So much of a head is as much work as a frame.
+const BYTES_OF_WORK: usize = 128;
 const HEADER: usize = 9;
 const PREFACE: usize = 24;
 
@@ -34,6 +36,9 @@ pub(super) struct FrameMeter {
     /// A frame's header as far as it has come.
     header: [u8; HEADER],
     got: usize,
+    /// What the frames that have come are to work through; whoever lets others have their
+    /// turn sets it back.
+    pub(super) work: usize,
     purse: i64,
     paid_until: Moment,
     /// Bytes that were not worth a unit yet.
@@ -50,11 +55,17 @@ impl FrameMeter {
             skip: PREFACE,
             header: [0; HEADER],
             got: 0,
+            work: 0,
             purse: SAVINGS,
             paid_until: now,
             change: 0,
             newest: 0,
         }
+    }
+
+    /// How many bytes of the frame under way are still to come.
+    pub(super) fn expected(&self) -> usize {
+        self.skip
     }
 
     /// The client has taken so many bytes.
@@ -95,6 +106,7 @@ impl FrameMeter {
         let stream = u32::from_be_bytes(stream);
         let length = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
         self.skip = length;
+        self.work += if kind == DATA { 1 } else { 1 + length / BYTES_OF_WORK };
         match kind {
             DATA if length == 0 && flags & END_STREAM == 0 => self.purse -= 1,
             DATA => self.earn_by_bytes(length.max(BYTES_A_UNIT)),

@@ -22,6 +22,7 @@ use super::connection::{Client, FAREWELL, Wait};
 use super::flood::FrameMeter;
 use super::handler::handle;
 use super::io::{ClientIo, Phase, Progress};
+use super::turn::after_others;
 use crate::config::Limits;
 use crate::telemetry::{ProcessStats, Refusal};
 use crate::tls::Stream;
@@ -44,7 +45,8 @@ const PING_PATIENCE: Duration = Duration::from_secs(20);
 pub(super) async fn serve(stream: Stream, early: Bytes, client: Rc<Client>, limits: Limits) {
     let progress = Arc::clone(&client.progress);
     let meter = FrameMeter::new(Arc::clone(&client.worker.stats));
-    let io = TokioIo::new(ClientIo::http2(stream, early, Arc::clone(&progress), meter));
+    let io =
+        TokioIo::new(ClientIo::http2(stream, early, Arc::clone(&progress), meter, Rc::clone(&client.worker.turnstile)));
     let streams = Streams {
         limits,
         open: Rc::default(),
@@ -245,7 +247,7 @@ impl<F: Future<Output = ()>> Future for Timed<F> {
         let this = self.project();
         if let Some(turns) = this.turns {
             if !turns.take(this.waited) {
-                cx.waker().wake_by_ref();
+                after_others(cx);
                 return Poll::Pending;
             }
             *this.turns = None;

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
@@ -11,6 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::flood::FrameMeter;
 use super::lines::{Lines, Strange};
+use super::turn::Turnstile;
 use crate::tls::Stream;
 
 /// Interim answers that may wait for a client to take them.
@@ -18,6 +20,11 @@ const INTERIM_BYTES: usize = 64 << 10;
 
 /// A connection of HTTP/2 reads no more before others on its worker have their turn.
 const READ_AT_ONCE: usize = 64 << 10;
+/// Nor more that is work, as the meter counts it.
+const WORK_AT_ONCE: usize = 32;
+/// One read brings about as much, unless a longer frame is under way: it may be full of small
+/// ones.
+const LITTLE: usize = 1 << 10;
 
 /// What a connection does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,7 +137,9 @@ pub(super) struct ClientIo {
     lines: Lines,
     /// Of HTTP/2 only.
     meter: Option<FrameMeter>,
-    /// Bytes read since others had their turn; of HTTP/2, whose frames may cost much.
+    /// The same.
+    turnstile: Option<Rc<Turnstile>>,
+    /// Bytes read since others had their turn, of HTTP/2.
     at_once: usize,
     /// Interim answers that have not left yet.
     out: Vec<u8>,
@@ -146,14 +155,21 @@ impl ClientIo {
             progress,
             lines: Lines::default(),
             meter: None,
+            turnstile: None,
             at_once: 0,
             out: Vec::new(),
             between: true,
         }
     }
 
-    pub(super) fn http2(stream: Stream, early: Bytes, progress: Arc<Progress>, meter: FrameMeter) -> Self {
-        Self { meter: Some(meter), ..Self::http1(stream, early, progress) }
+    pub(super) fn http2(
+        stream: Stream,
+        early: Bytes,
+        progress: Arc<Progress>,
+        meter: FrameMeter,
+        turnstile: Rc<Turnstile>,
+    ) -> Self {
+        Self { meter: Some(meter), turnstile: Some(turnstile), ..Self::http1(stream, early, progress) }
     }
 
     /// The stream, and what nobody has read of it.
@@ -195,6 +211,28 @@ impl ClientIo {
         Ok(())
     }
 
+    fn poll_stream(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let (Some(meter), Some(turnstile)) = (&mut self.meter, &self.turnstile) else {
+            return Pin::new(&mut self.stream).poll_read(cx, buf);
+        };
+        if self.at_once >= READ_AT_ONCE || meter.work >= WORK_AT_ONCE {
+            (self.at_once, meter.work) = (0, 0);
+            turnstile.queue(cx);
+            return Poll::Pending;
+        }
+        let before = buf.filled().len();
+        let read = if buf.remaining() <= 2 * LITTLE.max(meter.expected()) {
+            Pin::new(&mut self.stream).poll_read(cx, buf)
+        } else {
+            poll_read_little(&mut self.stream, cx, buf)
+        };
+        if read.is_pending() {
+            (self.at_once, meter.work) = (0, 0);
+        }
+        self.at_once += buf.filled().len() - before;
+        read
+    }
+
     fn poll_interim(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.out.is_empty() {
             let written = ready!(Pin::new(&mut self.stream).poll_write(cx, &self.out))?;
@@ -204,22 +242,20 @@ impl ClientIo {
     }
 }
 
+fn poll_read_little(stream: &mut Stream, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    let mut bytes = [0; LITTLE];
+    let mut little = ReadBuf::new(&mut bytes);
+    ready!(Pin::new(stream).poll_read(cx, &mut little))?;
+    buf.put_slice(little.filled());
+    Poll::Ready(Ok(()))
+}
+
 impl AsyncRead for ClientIo {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         let before = buf.filled().len();
         if this.early.is_empty() {
-            if this.at_once > READ_AT_ONCE {
-                this.at_once = 0;
-                cx.waker().wake_by_ref();
-                return Poll::Pending;
-            }
-            let read = Pin::new(&mut this.stream).poll_read(cx, buf)?;
-            if read.is_pending() {
-                this.at_once = 0;
-                return Poll::Pending;
-            }
-            this.at_once += if this.meter.is_some() { buf.filled().len() - before } else { 0 };
+            ready!(this.poll_stream(cx, buf))?;
         } else {
             let taken = this.early.len().min(buf.remaining());
             buf.put_slice(&this.early[..taken]);

@@ -19,6 +19,9 @@ use crate::config::Listener;
 /// How often accepting looks whether it may go on.
 const PAUSE: Duration = Duration::from_millis(20);
 
+/// So many are let in before those who are in have their turn.
+const ACCEPT_AT_ONCE: u32 = 4;
+
 /// A worker's sockets.
 pub(super) type Bound = Vec<(StdListener, Arc<Listener>)>;
 
@@ -104,6 +107,7 @@ async fn accept(socket: TcpListener, ear: Rc<Ear>, worker: Rc<Worker>) {
 
 async fn accept_all(socket: &TcpListener, ear: &Ear, worker: &Rc<Worker>) {
     let mut failing = false;
+    let mut at_once = 0;
     loop {
         // Over the limit, accepting pauses: the kernel's queue holds what comes.
         while worker.stats.open() >= worker.connections_max() {
@@ -113,6 +117,11 @@ async fn accept_all(socket: &TcpListener, ear: &Ear, worker: &Rc<Worker>) {
             Ok((stream, peer)) => {
                 failing = false;
                 open(stream, peer, ear, worker);
+                at_once += 1;
+                if at_once == ACCEPT_AT_ONCE {
+                    at_once = 0;
+                    tokio::task::yield_now().await;
+                }
             }
             Err(error) => {
                 // Said once, until it goes well again.

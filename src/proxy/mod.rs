@@ -44,6 +44,7 @@ mod retired;
 mod sockets;
 mod timer;
 mod tunnel;
+mod turn;
 mod upload;
 mod view;
 mod visitor;

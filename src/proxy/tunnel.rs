@@ -13,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::exchange::Exchange;
 use super::timer::LazyTimer;
+use super::turn::after_others;
 use super::view::InUseServer;
 use crate::clock;
 use crate::decide::time::Moment;
@@ -126,7 +127,7 @@ impl Direction {
                 Poll::Pending => return self.poll_flush(to, cx),
             }
         }
-        cx.waker().wake_by_ref();
+        after_others(cx);
         Poll::Pending
     }
 

@@ -13,6 +13,7 @@ use super::identity::CookieKey;
 use super::listening::{Bound, Listening, Order, Orders};
 use super::record::{Lines, Record};
 use super::retired::Deployments;
+use super::turn::Turnstile;
 use super::view::{AppServers, View};
 use crate::access_log::AccessLogWriter;
 use crate::clock;
@@ -59,6 +60,8 @@ pub(super) struct Worker {
     pub(super) loads: Arc<Loads>,
     descriptors: Option<u64>,
     pub(super) orders: Orders,
+    /// For what is much work at once.
+    pub(super) turnstile: Rc<Turnstile>,
     /// Connections are cut: their requests end by nobody's fault.
     pub(super) cutting: Cell<bool>,
 }
@@ -86,6 +89,7 @@ impl Worker {
             loads,
             descriptors,
             orders,
+            turnstile: Rc::default(),
             cutting: Cell::new(false),
         }
     }
@@ -144,6 +148,8 @@ impl Worker {
 /// Serves until it is told to end.
 pub(super) async fn run(worker: Worker, listeners: Bound, mut orders: UnboundedReceiver<Order>) {
     let worker = Rc::new(worker);
+    let turnstile = Rc::clone(&worker.turnstile);
+    tokio::task::spawn_local(async move { turnstile.turn().await });
     let mut open = Listening::default();
     listeners.into_iter().for_each(|(socket, listener)| open.listen(socket, listener, &worker));
     let mut ticks = tokio::time::interval(TICK);

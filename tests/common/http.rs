@@ -38,6 +38,27 @@ pub fn connect(address: SocketAddr) -> TcpStream {
     stream
 }
 
+/// A socket that takes little before its reader does.
+pub fn narrow(address: SocketAddr) -> TcpStream {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    socket.connect(&address.into()).unwrap();
+    socket.set_read_timeout(Some(READ)).unwrap();
+    socket.into()
+}
+
+/// Reads to the end: how many bytes there were, and whether it was an orderly one.
+pub fn drain(stream: &mut TcpStream) -> (usize, bool) {
+    let (mut total, mut buffer) = (0, vec![0; 1 << 20]);
+    loop {
+        match stream.read(&mut buffer) {
+            Ok(0) => return (total, true),
+            Ok(n) => total += n,
+            Err(_) => return (total, false),
+        }
+    }
+}
+
 /// One request on a connection of its own.
 pub fn exchange(address: SocketAddr, request: &[u8]) -> Answer {
     let mut stream = connect(address);
@@ -49,6 +70,11 @@ pub fn exchange(address: SocketAddr, request: &[u8]) -> Answer {
 /// `GET path` with these further fields.
 pub fn get(address: SocketAddr, path: &str, fields: &str) -> Answer {
     exchange(address, format!("GET {path} HTTP/1.1\r\nhost: shop.test\r\n{fields}connection: close\r\n\r\n").as_bytes())
+}
+
+/// The bytes of a `GET path` with these further fields.
+pub fn request(path: &str, fields: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\nhost: shop.test\r\n{fields}\r\n")
 }
 
 /// Reads one answer, to its end or the connection's.

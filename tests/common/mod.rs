@@ -2,11 +2,13 @@
 #![allow(dead_code, unreachable_pub, clippy::disallowed_methods, clippy::print_stderr)]
 
 pub mod app;
+pub mod attacks;
 pub mod certificates;
 pub mod frames;
 pub mod http;
 pub mod keys;
 pub mod scale;
+pub mod target;
 pub mod traffic;
 
 use std::collections::BTreeMap;
