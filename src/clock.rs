@@ -33,6 +33,11 @@ pub fn unix_millis() -> i64 {
     jiff::Timestamp::now().as_millisecond()
 }
 
+/// For how many milliseconds a time as [`rfc3339`] writes it is over; `None` for another text.
+pub fn millis_since(rfc3339: &str) -> Option<i64> {
+    Some(unix_millis() - rfc3339.parse::<jiff::Timestamp>().ok()?.as_millisecond())
+}
+
 /// Now in whole seconds since 1970.
 pub fn unix_seconds() -> u64 {
     u64::try_from(jiff::Timestamp::now().as_second()).unwrap_or(0)

@@ -5,7 +5,7 @@
 mod common;
 
 use std::io::{Read, Write};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 
 use common::app::echo;
 use common::certificates::Authority;
@@ -84,6 +84,7 @@ fn an_answer_has_a_tag_that_depends_on_who_asks() {
     let flags: Value = serde_json::from_slice(&first.body).unwrap();
     let keys: Vec<&str> = flags["flags"].as_array().unwrap().iter().map(|flag| flag["key"].as_str().unwrap()).collect();
     assert_eq!(keys, ["closed", "half", "open"]);
+    assert_eq!(ask(serin.admin, "POST", &format!("{PATH}/"), "", "{}").status, 200, "as some clients end it");
     let tag = first.header("etag").expect("a tag").to_owned();
     let again = all("boss", &format!("if-none-match: \"other\", W/{tag}\r\n"));
     assert_eq!((again.status, again.body.len(), again.header("etag")), (304, 0, Some(tag.as_str())));
@@ -196,26 +197,120 @@ fn a_change_is_signalled_at_once_where_events_are_on() {
     let serin = started(", events: true", "", &[]);
     let all: Value = serde_json::from_slice(&ask(public(&serin), "POST", PATH, "", "{}").body).unwrap();
     let stream = all["eventStreams"][0]["endpoint"]["requestUri"].as_str().expect("a stream").to_owned();
-    let mut socket = connect(public(&serin));
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
-    write!(socket, "GET {stream} HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n").unwrap();
-    let mut read_until = |end: &str| {
-        let mut text = String::new();
-        let mut buffer = [0; 4096];
-        while !text.contains(end) {
-            let read = socket.read(&mut buffer).expect("a signal");
-            assert!(read > 0, "the stream ended: {text}");
-            text.push_str(&String::from_utf8_lossy(&buffer[..read]));
-        }
-        text
-    };
-    assert!(read_until("signals follow").contains("200 OK"));
+    let mut signals = Signals::open(&serin, &stream, "");
+    assert!(signals.read_until("signals follow").contains("200 OK"));
     serin.does(&["flags", "enable", "open"]);
-    assert!(read_until("refetchEvaluation").contains("event: message"));
+    assert!(signals.read_until("refetchEvaluation").contains("event: message"));
     let quiet = started("", "", &[]);
     let all: Value = serde_json::from_slice(&ask(public(&quiet), "POST", PATH, "", "{}").body).unwrap();
     assert_eq!(all["eventStreams"], Value::Null);
     assert_eq!(ask(public(&quiet), "GET", "/ofrep/v1/events", "", "").status, 404);
+}
+
+/// A stream of signals.
+struct Signals(TcpStream);
+
+impl Signals {
+    fn open(serin: &Serin, path: &str, fields: &str) -> Self {
+        let mut socket = connect(public(serin));
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        write!(socket, "GET {path} HTTP/1.1\r\nhost: 127.0.0.1\r\n{fields}\r\n").unwrap();
+        Self(socket)
+    }
+
+    /// What comes, up to and with the piece that this is in.
+    fn read_until(&mut self, end: &str) -> String {
+        let mut text = String::new();
+        let mut buffer = [0; 4096];
+        while !text.contains(end) {
+            let read = self.0.read(&mut buffer).expect("a signal");
+            assert!(read > 0, "the stream ended: {text}");
+            text.push_str(&String::from_utf8_lossy(&buffer[..read]));
+        }
+        text
+    }
+}
+
+/// Clients that come back do not fetch by themselves, and new ones have fetched before.
+#[test]
+fn what_a_stream_has_missed_is_signalled_when_it_opens() {
+    const EVENTS: &str = "/ofrep/v1/events";
+    let serin = started(", events: true", "", &[]);
+    let mut new = Signals::open(&serin, EVENTS, "");
+    let text = new.read_until("refetchEvaluation");
+    let id = text.lines().find_map(|line| line.strip_prefix("id: ")).expect("an id to come back with").to_owned();
+    let at = format!("last-event-id: {id}\r\n");
+    // Up to date: the first signal is of the change that comes.
+    let mut back = Signals::open(&serin, EVENTS, &at);
+    back.read_until("signals follow");
+    serin.does(&["flags", "disable", "open"]);
+    let signal = back.read_until("refetchEvaluation");
+    assert_eq!(signal.matches("refetchEvaluation").count(), 1, "{signal}");
+    assert!(!signal.contains(&format!("id: {id}\n")), "{signal}");
+    for missed in [at.as_str(), "last-event-id: 1-1\r\n"] {
+        let text = Signals::open(&serin, EVENTS, missed).read_until("refetchEvaluation");
+        assert_eq!(text.matches("refetchEvaluation").count(), 1, "{text}");
+    }
+}
+
+/// Browsers send no token there.
+#[test]
+fn a_stream_opens_by_the_pass_that_came_with_the_flags() {
+    let serin = started(
+        ", events: true, path: /flags, tokens: [ { env: SERIN_OFREP_TOKEN } ]",
+        "",
+        &[("SERIN_OFREP_TOKEN", "client-token-0001")],
+    );
+    let token = "authorization: Bearer client-token-0001\r\n";
+    let all = ask(public(&serin), "POST", &format!("/flags{PATH}"), token, "{}");
+    let all: Value = serde_json::from_slice(&all.body).unwrap();
+    let stream = all["eventStreams"][0]["endpoint"]["requestUri"].as_str().expect("a stream").to_owned();
+    assert!(stream.starts_with("/flags/ofrep/v1/events?pass=") && !stream.contains("client-token"), "{stream}");
+    let opened = |path: &str, fields: &str| {
+        let mut signals = Signals::open(&serin, path, fields);
+        signals.read_until("\r\n").split(' ').nth(1).unwrap().to_owned()
+    };
+    assert_eq!(opened(&stream, ""), "200");
+    assert_eq!(opened("/flags/ofrep/v1/events", token), "200");
+    for wrong in ["/flags/ofrep/v1/events", "/flags/ofrep/v1/events?pass=client-token-0001"] {
+        assert_eq!(opened(wrong, ""), "401", "{wrong}");
+    }
+    let pass = stream.rsplit_once('=').unwrap().1;
+    let by_pass = format!("authorization: Bearer {pass}\r\n");
+    assert_eq!(ask(public(&serin), "POST", &format!("/flags{PATH}"), &by_pass, "{}").status, 401, "it opens no flags");
+}
+
+/// Clients take an error without it for no answer at all.
+#[test]
+fn an_error_of_one_flag_names_the_flag() {
+    let serin = started(
+        ", requestsPerSecond: 1, burst: 4, tokens: [ { env: SERIN_OFREP_TOKEN } ]",
+        "",
+        &[("SERIN_OFREP_TOKEN", "client-token-0001")],
+    );
+    let token = "x-api-key: client-token-0001\r\n";
+    let large = format!(r#"{{"context":{{"x":"{}"}}}}"#, "x".repeat(2 << 20));
+    let told = |at: SocketAddr, fields: &str, body: &str| {
+        let answer = ask(at, "POST", &format!("{PATH}/n%6F/such"), fields, body);
+        let body: Value = serde_json::from_slice(&answer.body).unwrap();
+        assert!(body["errorDetails"].is_string() && body["metadata"] == json!({}), "{body}");
+        (answer.status, body["key"].as_str().unwrap_or_default().to_owned(), body["errorCode"].clone())
+    };
+    let of = |status: u16, code: &str| (status, "no/such".to_owned(), json!(code));
+    assert_eq!(told(public(&serin), token, "{"), of(400, "INVALID_CONTEXT"));
+    assert_eq!(told(public(&serin), "", "{}"), of(401, "GENERAL"));
+    assert_eq!(told(public(&serin), token, "{}"), of(404, "FLAG_NOT_FOUND"));
+    assert_eq!(told(public(&serin), token, &large), of(413, "INVALID_CONTEXT"));
+    let refused = (0..20).map(|_| told(public(&serin), token, "{}")).find(|(status, ..)| *status == 429);
+    assert_eq!(refused, Some(of(429, "GENERAL")));
+    assert_eq!(told(serin.admin, "", "{"), of(400, "INVALID_CONTEXT"));
+    assert_eq!(told(serin.admin, "", &large), of(413, "INVALID_CONTEXT"));
+    assert_eq!(told(serin.admin, "origin: https://evil.test\r\n", "{}"), of(403, "GENERAL"));
+    for at in [serin.admin, public(&started("", "", &[]))] {
+        let all = ask(at, "POST", PATH, "", "{");
+        let all: Value = serde_json::from_slice(&all.body).unwrap();
+        assert_eq!((&all["key"], &all["errorCode"]), (&Value::Null, &json!("INVALID_CONTEXT")), "of all flags: no key");
+    }
 }
 
 #[test]

@@ -16,7 +16,7 @@ use subtle::ConstantTimeEq;
 
 use super::problem::Problem;
 use crate::config::{self, TokenRole};
-use crate::ofrep::Failure;
+use crate::ofrep::{self, Failure};
 use crate::tls::ServerTls;
 
 /// What a call needs.
@@ -170,7 +170,10 @@ pub(super) async fn check(
             request.extensions_mut().insert(caller);
             next.run(request).await
         }
-        Err(problem) if for_sdk => Failure::new(problem.status, "GENERAL", problem.detail).into_response(),
+        Err(problem) if for_sdk => {
+            let key = ofrep::key(request.uri().path());
+            Failure::new(problem.status, "GENERAL", problem.detail).about(key.as_deref()).into_response()
+        }
         Err(problem) => problem.into_response(),
     };
     if let Some((by, method, path)) = line {

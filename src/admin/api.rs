@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use axum::extract::DefaultBodyLimit;
 use axum::http::StatusCode;
-use axum::routing::{MethodRouter, get};
+use axum::routing::{MethodRouter, get, post};
 use axum::{Json, Router, middleware};
 
 use super::access::{self, Access, Gates};
 use super::operations::operations;
 use super::problem::Problem;
-use super::{health, openapi};
+use super::{health, ofrep, openapi};
 use crate::access_log::AccessLogWriter;
 use crate::control::Control;
 use crate::drain::Drain;
@@ -55,6 +55,8 @@ pub fn router(admin: Admin, gates: &Arc<Gates>) -> Router {
         async move { Json((*document).clone()) }
     });
     router
+        // Some clients end the path so.
+        .route("/ofrep/v1/evaluate/flags/", guarded(post(ofrep::evaluate_all), Access::Read))
         .route(openapi::PATH, guarded(description, Access::Read))
         .fallback(|| async { Problem::new(StatusCode::NOT_FOUND, "notFound", "there is no such path") })
         .method_not_allowed_fallback(|| async {

@@ -56,6 +56,12 @@ impl Events {
         format!("{}-{}", self.process, change.version)
     }
 
+    /// The id of the newest change; where there was none yet, one that comes before all.
+    pub fn newest(&self) -> String {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        format!("{}-{}", self.process, kept.back().map_or(0, |change| change.version))
+    }
+
     /// What came after the change with this id, `None` where nobody knows that any more,
     /// and what will come.
     pub fn after(&self, id: Option<&str>) -> (Option<Vec<Arc<Change>>>, broadcast::Receiver<Arc<Change>>) {
@@ -110,12 +116,15 @@ mod tests {
     #[test]
     fn who_comes_back_misses_nothing_or_is_told() {
         let events = Events::new(7);
+        let start = events.newest();
         for n in 1..=3 {
             events.tell(change(&n.to_string()));
         }
         let texts =
             |missed: Option<Vec<Arc<Change>>>| missed.map(|m| m.iter().map(|c| c.text.clone()).collect::<Vec<_>>());
+        assert_eq!(events.after(Some(&start)).0.map(|missed| missed.len()), Some(3));
         assert_eq!(texts(events.after(Some("7-1")).0), Some(vec!["2".to_owned(), "3".to_owned()]));
+        assert_eq!(events.newest(), "7-3");
         assert_eq!(texts(events.after(Some("7-3")).0), Some(vec![]));
         assert_eq!(texts(events.after(None).0), Some(vec![]));
         for unknown in ["6-1", "7-9", "x", ""] {

@@ -37,6 +37,11 @@ impl Failure {
         Self { status, key: None, code, details: details.into(), retry_after: None }
     }
 
+    /// The same about the flag that was asked for.
+    pub(crate) fn about(self, key: Option<&str>) -> Self {
+        Self { key: self.key.or_else(|| key.map(str::to_owned)), ..self }
+    }
+
     fn of_flag(key: &str, status: StatusCode, code: &'static str, details: impl Into<String>) -> Self {
         Self { key: Some(key.to_owned()), ..Self::new(status, code, details) }
     }
@@ -122,10 +127,13 @@ fn item(flag: &CompiledFlag, stored: Option<&Flag>, evaluation: &Evaluation) -> 
 
 /// One of OpenFeature's reasons: some clients take no others.
 fn reason(flag: &CompiledFlag, evaluation: &Evaluation) -> &'static str {
-    let plain = if flag.has_rules() { "DEFAULT" } else { "STATIC" };
+    // Without a variant the app's own default holds: no value of the flag's that one could keep.
+    let of_code = flag.variants().next().is_some() && evaluation.variant.is_none();
+    let plain = if of_code || flag.has_rules() { "DEFAULT" } else { "STATIC" };
     match evaluation.reason {
         Reason::Disabled => "DISABLED",
         _ if evaluation.drawn => "SPLIT",
+        Reason::Override if of_code => "DEFAULT",
         Reason::Override => "STATIC",
         // Off as the environment is another one: no rule has given it.
         Reason::Rule if evaluation.rule_matched == Some(RuleKind::Environment) && !evaluation.enabled => "DEFAULT",

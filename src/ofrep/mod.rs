@@ -15,6 +15,7 @@ mod tokens;
 use axum::response::Response;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG};
 use http::{HeaderMap, HeaderValue, StatusCode};
+use percent_encoding::percent_decode_str;
 use serde_json::Value;
 
 pub use answer::Audience;
@@ -24,6 +25,15 @@ pub use public::{PublicState, public_router};
 
 use crate::decide::flags::Context;
 use crate::snapshot::Snapshot;
+
+/// Where all flags are evaluated, and one behind a slash.
+const BASE: &str = "/ofrep/v1/evaluate/flags";
+
+/// The flag that a path names, encoded or not, slashes and all.
+pub(crate) fn key(path: &str) -> Option<String> {
+    let key = path.strip_prefix(BASE)?.strip_prefix('/').filter(|key| !key.is_empty())?;
+    Some(percent_decode_str(key).decode_utf8_lossy().into_owned())
+}
 
 /// Answers a single evaluation.
 pub(crate) fn evaluate(snapshot: &Snapshot, key: &str, context: &Context<'_>, audience: Audience) -> Response {

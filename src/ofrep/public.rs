@@ -16,8 +16,8 @@ use http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
     ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ORIGIN, VARY,
 };
+use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
-use percent_encoding::percent_decode_str;
 
 use super::answer::{Audience, Failure};
 use super::asked::Asked;
@@ -33,7 +33,6 @@ use crate::subject::Track;
 use crate::{clock, ofrep};
 
 const BODY_MAX: usize = 64 << 10;
-const BASE: &str = "/ofrep/v1/evaluate/flags";
 const EVENTS: &str = "/ofrep/v1/events";
 /// Streams at once; clients without one fetch as they did before there were any.
 const STREAMS_MAX: usize = 10_000;
@@ -90,8 +89,9 @@ async fn call(
     let mut response = if request.method() == Method::OPTIONS {
         preflight()
     } else {
-        let answered = answer(&state, &snapshot, settings, peer.ip().to_canonical(), request).await;
-        answered.unwrap_or_else(Failure::into_response)
+        let key = request.uri().path().strip_prefix(&*settings.path).and_then(ofrep::key);
+        let answered = answer(&state, &snapshot, settings, peer.ip().to_canonical(), request, key.as_deref()).await;
+        answered.unwrap_or_else(|failure| failure.about(key.as_deref()).into_response())
     };
     let headers = response.headers_mut();
     headers.append(VARY, HeaderValue::from_static("origin"));
@@ -122,6 +122,7 @@ async fn answer(
     settings: &Ofrep,
     peer: IpAddr,
     request: Request,
+    key: Option<&str>,
 ) -> Result<Response, Failure> {
     let (parts, body) = request.into_parts();
     let client = Visitor { config: &snapshot.config.identity, key: &state.key, trusted: &settings.trusted, peer };
@@ -129,18 +130,22 @@ async fn answer(
         let failure = Failure::new(StatusCode::TOO_MANY_REQUESTS, "GENERAL", "too many evaluations from this address");
         return Err(Failure { retry_after: Some(seconds), ..failure });
     }
-    tokens::check(&settings.tokens, &parts.headers)
-        .map_err(|details| Failure::new(StatusCode::UNAUTHORIZED, "GENERAL", details))?;
-    let nowhere = || Failure::new(StatusCode::NOT_FOUND, "GENERAL", "there is no such path");
-    let path = parts.uri.path().strip_prefix(&*settings.path).ok_or_else(nowhere)?;
-    if path == EVENTS && settings.events {
-        return events(state, &parts.method);
+    let path = parts.uri.path().strip_prefix(&*settings.path);
+    let token = tokens::check(&settings.tokens, &parts.headers)
+        .map_err(|details| Failure::new(StatusCode::UNAUTHORIZED, "GENERAL", details));
+    if path == Some(EVENTS) && settings.events {
+        if !tokens::passes(&settings.tokens, parts.uri.query().unwrap_or_default()) {
+            token?;
+        }
+        return events(state, &parts);
     }
-    let rest = path.strip_prefix(BASE).ok_or_else(nowhere)?;
+    let token = token?;
+    if key.is_none() && path.map(|path| path.trim_end_matches('/')) != Some(ofrep::BASE) {
+        return Err(Failure::new(StatusCode::NOT_FOUND, "GENERAL", "there is no such path"));
+    }
     if parts.method != Method::POST {
         return Err(Failure::new(StatusCode::METHOD_NOT_ALLOWED, "GENERAL", "flags are evaluated by POST"));
     }
-    let key = key(rest).ok_or_else(nowhere)?;
     let asked = read(body).await?;
     let identity = client.identify(&parts.headers);
     let own = Own { client: &client, headers: &parts.headers, asked: &asked, targeting_key: identity.id.as_deref() };
@@ -156,9 +161,10 @@ async fn answer(
         ramps: &snapshot.flags.shares(),
     };
     Ok(match key {
-        Some(key) => ofrep::evaluate(snapshot, &key, &context, Audience::Clients),
+        Some(key) => ofrep::evaluate(snapshot, key, &context, Audience::Clients),
         None => {
-            let stream = settings.events.then(|| format!("{}{EVENTS}", settings.path));
+            let pass = token.map(|token| format!("?pass={}", tokens::pass(token))).unwrap_or_default();
+            let stream = settings.events.then(|| format!("{}{EVENTS}{pass}", settings.path));
             ofrep::evaluate_all(snapshot, &context, Audience::Clients, &parts.headers, stream.as_deref())
         }
     })
@@ -171,16 +177,6 @@ fn only_service(snapshot: &Snapshot, id: Option<&str>, identity: &crate::proxy::
     Some(place.track == Track::Canary)
 }
 
-/// The flag that a path names, encoded or not; none for all of them.
-fn key(rest: &str) -> Option<Option<String>> {
-    match rest.strip_prefix('/') {
-        None if rest.is_empty() => Some(None),
-        None => None,
-        Some("") => Some(None),
-        Some(key) => Some(Some(percent_decode_str(key).decode_utf8().ok()?.into_owned())),
-    }
-}
-
 async fn read(body: Body) -> Result<Asked, Failure> {
     let too_large = |_| {
         let details = format!("a body has at most {BODY_MAX} bytes");
@@ -190,8 +186,8 @@ async fn read(body: Body) -> Result<Asked, Failure> {
     Asked::read(&bytes).map_err(|bad| Failure::new(StatusCode::BAD_REQUEST, "INVALID_CONTEXT", bad.to_string()))
 }
 
-fn events(state: &PublicState, method: &Method) -> Result<Response, Failure> {
-    if *method != Method::GET {
+fn events(state: &PublicState, asked: &Parts) -> Result<Response, Failure> {
+    if asked.method != Method::GET {
         return Err(Failure::new(StatusCode::METHOD_NOT_ALLOWED, "GENERAL", "the signal is asked for by GET"));
     }
     if state.streams.fetch_add(1, Ordering::Relaxed) >= STREAMS_MAX {
@@ -200,7 +196,8 @@ fn events(state: &PublicState, method: &Method) -> Result<Response, Failure> {
         return Err(Failure { retry_after: Some(60), ..failure });
     }
     let place = StreamPlace(Arc::clone(&state.streams));
-    let response = signals(state.control.events()).into_response();
+    let last = asked.headers.get("last-event-id").and_then(|id| id.to_str().ok());
+    let response = signals(state.control.events(), last).into_response();
     let (parts, body) = response.into_parts();
     let body = Body::new(http_body_util::BodyExt::map_frame(body, move |frame| {
         let _held = &place;
