@@ -15,6 +15,12 @@ docs:
 test:
     cargo test
 
+# Clients of OpenFeature for tests/sdk.rs.
+sdk:
+    mkdir -p target/sdk && cp tests/sdk/package.json tests/sdk/package-lock.json target/sdk
+    npm ci --prefix target/sdk --ignore-scripts
+    python3 -m pip install openfeature-sdk==0.10.0 openfeature-provider-ofrep==0.3.0
+
 sim:
     cargo test --test simulation --test whole_system
 
