@@ -2,6 +2,8 @@
 
 use serde_json::{Number, Value};
 
+use crate::decide::flags::{Attribute, Test};
+
 /// An operation: an object with one field. What is no list is a list of one.
 pub(super) struct Operation<'a> {
     pub(super) name: &'a str,
@@ -38,14 +40,7 @@ pub(super) fn number_text(number: &Number) -> String {
 }
 
 pub(super) fn truthy(value: &Value) -> bool {
-    match value {
-        Value::Null => false,
-        Value::Bool(on) => *on,
-        Value::Number(number) => number.as_f64() != Some(0.0),
-        Value::String(text) => !text.is_empty(),
-        Value::Array(items) => !items.is_empty(),
-        Value::Object(_) => true,
-    }
+    Test::Truthy(true).passes(Some(&Attribute::Json(value)))
 }
 
 fn counts(value: &Value) -> bool {
