@@ -44,7 +44,7 @@ pub fn begin(log: Log) {
 fn filter(level: LogLevel) -> EnvFilter {
     match level {
         LogLevel::Trace => EnvFilter::new(level.name()),
-        _ => EnvFilter::new(format!("error,serin={}", level.name())),
+        _ => EnvFilter::new(format!("error,serin={0},audit={0}", level.name())),
     }
 }
 
