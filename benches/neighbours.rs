@@ -5,8 +5,8 @@
 //!
 //! Serin has one worker, pinned to a core: whoever attacks and whoever is attacked share it.
 //! App, measuring clients and attackers are processes of their own on another core, where the
-//! attackers get only what the others leave: what is measured is what Serin makes others wait
-//! for, not the attacker's own work.
+//! attackers, and the app that they ask, get only what the others leave: what is measured is
+//! what Serin makes others wait for, not the work of attackers and app servers.
 //!
 //! Clients ask once a millisecond on each of three connections, two of HTTP/1.1 and one of
 //! HTTP/2. Who is kept waiting beyond that asks late, and its time counts from when it was due:
@@ -99,26 +99,33 @@ fn realtime(args: &[String]) {
 /// Serin, and an app behind it.
 struct Ground {
     serin: Serin,
-    _app: Role,
+    /// The users' and the attackers'.
+    _apps: [Role; 2],
     _folder: tempfile::TempDir,
 }
 
 impl Ground {
     fn start() -> Self {
         pin(LOAD_CORE);
-        let app = Role::start(&["app"]);
-        let address = app.says();
+        let apps = [Role::start(&["app"]), Role::idle(&["app"])];
+        let [users, attackers] = [0, 1].map(|which| apps[which].says());
         let folder = tempfile::tempdir().unwrap();
         let files = Authority::new(folder.path()).issue("shop", &["shop.test"]);
         // Few streams: those within the limit are a load for the app, those over it are the flood.
         let limits = "limits: { connections: 12000, streams: 16, keepAlive: 10m, bodyIdle: 10m }";
-        let config = format!("workers: 1\n{limits}\nstable: 'http://{address}'\n");
+        let service = |name: &str, path: &str, app: &str| {
+            format!(
+                "  {name}: {{ match: {{ path: {path} }}, pools: {{ a: {{ endpoints: 'http://{app}' }} }}, stable: a }}\n"
+            )
+        };
+        let services = service("users", "/", &users) + &service("attackers", "/hang", &attackers);
+        let config = format!("workers: 1\n{limits}\nservices:\n{services}");
         let tls = format!(", tls: {{ certificates: [ {} ] }}", files.yaml());
         // What it starts stays where it was started.
         pin(SERIN_CORE);
         let serin = Serin::start_listening(&config, &["", &tls]);
         pin(LOAD_CORE);
-        Self { serin, _app: app, _folder: folder }
+        Self { serin, _apps: apps, _folder: folder }
     }
 
     /// Measures and prints a row; whether it is within the goal.

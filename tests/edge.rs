@@ -10,6 +10,7 @@ use std::path::Path;
 
 use common::app::{Do, Scripted, answering, echo};
 use common::certificates::{Authority, Files};
+use common::frames::{self, Http2};
 use common::http::{Answer, connect, get, read_answer};
 use common::{Serin, cli, eventually};
 use hmac::{KeyInit, Mac};
@@ -100,6 +101,81 @@ fn a_renewed_certificate_is_picked_up_and_no_connection_is_lost() {
     std::fs::write(&files.key, "no key").unwrap();
     eventually("the refusal", || serin.log().iter().any(|line| line.contains("stays as it was")).then_some(()));
     assert!(over_tls(serin.proxy, "shop.test", &believing(&after), "").is_ok());
+}
+
+/// One request on a connection that stays.
+async fn ask_on(stream: &mut serin::tls::Stream, path: &str) -> String {
+    stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: shop.test\r\n\r\n").as_bytes()).await.unwrap();
+    let mut buffer = [0; 4096];
+    let read = stream.read(&mut buffer).await.unwrap();
+    String::from_utf8_lossy(&buffer[..read]).into_owned()
+}
+
+#[test]
+fn a_reload_that_takes_tls_away_is_for_new_connections() {
+    let folder = tempfile::tempdir().unwrap();
+    let authority = Authority::new(folder.path());
+    let files = authority.issue("shop", &["shop.test"]);
+    let app = shop(&format!("http://{}", echo("app")));
+    let serin = Serin::start_with(&app, &tls(&[&files], ""), &[]);
+    let options = TlsOptions { server_name: Some("shop.test".to_owned()), ..believing(&authority) };
+    let kept = ClientTls::new(&options).unwrap();
+    runtime().block_on(async {
+        let socket = tokio::net::TcpStream::connect(serin.proxy).await.unwrap();
+        let (mut stream, _) = kept.connect("shop.test", socket, true).await.unwrap();
+        serin.write_config(&app);
+        let mut asked = 0;
+        // Asked all the while: before, during and after the reload.
+        while asked < 20 || get(serin.proxy, "/", "").status != 200 {
+            let answer = ask_on(&mut stream, "/").await;
+            assert!(answer.starts_with("HTTP/1.1 200"), "after {asked} requests: {answer:?}");
+            asked += 1;
+            assert!(asked < 100_000, "the reload did not come");
+        }
+        assert!(ask_on(&mut stream, "/").await.starts_with("HTTP/1.1 200"), "who spoke TLS goes on");
+    });
+    assert!(over_tls(serin.proxy, "shop.test", &believing(&authority), "").is_err(), "nobody new does");
+}
+
+#[test]
+fn an_upgrade_ends_tls_and_http2_connections_in_peace() {
+    let folder = tempfile::tempdir().unwrap();
+    let authority = Authority::new(folder.path());
+    let files = authority.issue("shop", &["shop.test"]);
+    let app = answering(|head| {
+        if head.contains(" /slow ") {
+            std::thread::sleep(std::time::Duration::from_millis(700));
+        }
+        "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok".to_owned()
+    });
+    let mut serin = Serin::start_listening(&shop(&format!("http://{app}")), &[&tls(&[&files], ""), ""]);
+    let options = TlsOptions { server_name: Some("shop.test".to_owned()), ..believing(&authority) };
+    let kept = ClientTls::new(&options).unwrap();
+    let runtime = runtime();
+    let (encrypted, plain) = (serin.proxy, serin.others[0]);
+    let mut stream = runtime.block_on(async {
+        let socket = tokio::net::TcpStream::connect(encrypted).await.unwrap();
+        let (mut stream, _) = kept.connect("shop.test", socket, true).await.unwrap();
+        assert!(ask_on(&mut stream, "/").await.starts_with("HTTP/1.1 200"));
+        stream
+    });
+    let mut http2 = Http2::connect(plain);
+    http2.send(&frames::get(1, "/"));
+    assert_eq!(http2.status(1), 200);
+    // Under way while the next process takes over.
+    http2.send(&frames::get(3, "/slow"));
+    serin.signal(rustix::process::Signal::USR2);
+    let next = eventually("the next process", || serin.successors().last().copied());
+    serin.serves_by(next);
+    assert_eq!(http2.status(3), 200, "what was under way is answered");
+    assert!(http2.ends(common::PATIENCE), "and the connection ends");
+    let answer = runtime.block_on(ask_on(&mut stream, "/"));
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("connection: close"), "{answer}");
+    // The next process has both doors.
+    assert!(over_tls(encrypted, "shop.test", &believing(&authority), "").is_ok());
+    let mut next = Http2::connect(plain);
+    next.send(&frames::get(1, "/"));
+    assert_eq!(next.status(1), 200);
 }
 
 #[test]
