@@ -9,26 +9,31 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version};
+use serde_json::Value;
 
 use crate::config::{self, Config};
 use crate::control::{Controller, Setup};
 use crate::decide::bucket::Bucket;
+use crate::decide::flags::{CompiledFlag, Context, Flag, JsonAttributes, SplitHash, Surroundings};
+use crate::flagd;
+use crate::ofrep::Asked;
 use crate::proxy;
 use crate::signed::{JwtKey, JwtRules, Signed};
 use crate::simulate::LogLine;
-use crate::store::{Folder, Writer};
+use crate::store::{FlagFile, Folder, Writer};
 
 /// Takes any bytes.
 pub type Target = fn(&[u8]);
 
 /// All of them.
-pub const TARGETS: [(&str, Target); 6] = [
+pub const TARGETS: [(&str, Target); 7] = [
     ("head", head),
     ("proxy_header", proxy_header),
     ("configuration", configuration),
     ("state", state),
     ("signed", signed),
     ("log_line", log_line),
+    ("flags", flags),
 ];
 
 /// Runs one of them.
@@ -129,6 +134,30 @@ fn signed(bytes: &[u8]) {
     let rules = JwtRules { claim: "sub".to_owned(), issuer: None, audience: None };
     if let Ok(signed) = Signed::jwt(JwtKey::Secret(SECRET.to_vec()), rules) {
         let _ = signed.open(text);
+    }
+}
+
+/// A document of flags, with a zero byte and a context behind it: what comes in can be
+/// evaluated, whoever asks.
+fn flags(bytes: &[u8]) {
+    let mut parts = bytes.splitn(2, |byte| *byte == 0);
+    let mut part = || parts.next().unwrap_or_default();
+    let (document, context) = (part(), Asked::read(part()).unwrap_or_default());
+    let Ok(document) = serde_json::from_slice::<Value>(document) else { return };
+    let own = serde_json::from_value::<FlagFile>(document.clone()).map(|file| file.flags.into_values().collect());
+    let own: Vec<Arc<Flag>> = own.unwrap_or_default();
+    let imported = [SplitHash::Text, SplitHash::Cbor].map(|hash| flagd::import(&document, hash).unwrap_or_default());
+    let surroundings = Surroundings { home: "production", reading: Default::default(), forced: Some("50"), ramp: None };
+    let attributes = JsonAttributes(&context.0);
+    for id in [None, context.id()] {
+        let context = Context { id, user: id, groups: id, attributes: Some(&attributes), ..Context::default() };
+        for flag in own.iter().map(|flag| &**flag).chain(imported.iter().flatten()) {
+            for forced in [None, surroundings.forced] {
+                let compiled = CompiledFlag::new(flag, &Surroundings { forced, ..surroundings }, |_| None);
+                let found = compiled.evaluate(&context);
+                assert_eq!(found.variant.is_some(), compiled.variant(&found).is_some());
+            }
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use serin::fuzzing::TARGETS;
 
 /// Changes to each corpus, less where one takes long.
 const CHANGES: usize = 100_000;
-const SLOW: [(&str, usize); 2] = [("configuration", 10_000), ("state", 5_000)];
+const SLOW: [(&str, usize); 3] = [("configuration", 10_000), ("state", 5_000), ("flags", 10_000)];
 
 /// SplitMix64 (Steele, Lea, Flood 2014).
 struct Random(u64);
