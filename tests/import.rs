@@ -3,6 +3,8 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods, clippy::print_stderr)]
 
 mod common;
+#[path = "import/targeting.rs"]
+mod targeting;
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -147,9 +149,9 @@ fn reference(version: &str) -> Option<PathBuf> {
     there.then_some(folder)
 }
 
-fn ask_reference(folder: &PathBuf, contexts: &[Map<String, Value>], flags: &[String]) -> Vec<Value> {
+fn ask_reference(folder: &PathBuf, document: &Value, contexts: &[Map<String, Value>], flags: &[String]) -> Vec<Value> {
     let asked = tempfile::NamedTempFile::new().unwrap();
-    let text = json!({ "document": document(), "contexts": contexts, "flags": flags }).to_string();
+    let text = json!({ "document": document, "contexts": contexts, "flags": flags }).to_string();
     std::fs::write(asked.path(), text).unwrap();
     let output = Command::new("python3")
         .arg("tests/import/reference.py")
@@ -168,7 +170,7 @@ fn same_as_flagd(version: &str, hash: SplitHash) {
     let mut random = Random::new(8);
     let contexts: Vec<Map<String, Value>> = (0..CONTEXTS).map(|_| context(&mut random)).collect();
     let names: Vec<String> = flags.iter().map(|flag| flag.name.to_string()).collect();
-    let expected = ask_reference(&folder, &contexts, &names);
+    let expected = ask_reference(&folder, &document(), &contexts, &names);
     let mut different = Vec::new();
     for (flag, name) in flags.iter().map(compiled).zip(&names) {
         let mut answers = std::collections::BTreeSet::new();
@@ -197,6 +199,50 @@ fn an_imported_file_answers_like_flagd_did_until_2026() {
 #[test]
 fn an_imported_file_answers_like_flagd_does_since() {
     same_as_flagd("2.0.0", SplitHash::Cbor);
+}
+
+/// Of targeting that comes at random what can be expressed is expressed rightly.
+fn random_targeting_is_the_same(version: &str, hash: SplitHash) {
+    let Some(folder) = reference(version) else { return };
+    let seed = std::env::var("SEED").map_or(21, |seed| seed.parse().unwrap());
+    let mut random = Random::new(seed);
+    let (mut flags, mut imported) = (Map::new(), Vec::new());
+    let mut asked = 0;
+    while flags.len() < 1_500 {
+        asked += 1;
+        let name = format!("flag-{asked}");
+        let flag = targeting::flag(&mut random);
+        if let Ok(mut found) = flagd::import(&json!({ "flags": { (&name): &flag } }), hash) {
+            imported.append(&mut found);
+            flags.insert(name, flag);
+        }
+    }
+    assert!(asked < 6_000, "one of four at least is expressed: {asked}");
+    let contexts: Vec<Map<String, Value>> = (0..200).map(|_| context(&mut random)).collect();
+    let names: Vec<String> = imported.iter().map(|flag| flag.name.to_string()).collect();
+    let expected = ask_reference(&folder, &json!({ "flags": &flags }), &contexts, &names);
+    let mut different = Vec::new();
+    for (flag, name) in imported.iter().map(compiled).zip(&names) {
+        let first =
+            contexts.iter().zip(&expected).find(|(context, expected)| evaluated(&flag, context) != expected[name]);
+        if let Some((context, expected)) = first {
+            let (found, logic) = (evaluated(&flag, context), &flags[name]["targeting"]);
+            different.push(format!("{logic}\n  for {}: {found}, flagd says {}", json!(context), expected[name]));
+        }
+    }
+    different.sort_by_key(String::len);
+    let first = different.iter().take(12).cloned().collect::<Vec<_>>();
+    assert!(different.is_empty(), "seed {seed}: {} flags differ:\n{}", different.len(), first.join("\n"));
+}
+
+#[test]
+fn what_can_be_expressed_is_right_for_texts() {
+    random_targeting_is_the_same("1.0.0", SplitHash::Text);
+}
+
+#[test]
+fn what_can_be_expressed_is_right_for_cbor() {
+    random_targeting_is_the_same("2.0.0", SplitHash::Cbor);
 }
 
 fn serin() -> Serin {
@@ -260,7 +306,7 @@ fn what_cannot_be_expressed_is_named_and_nothing_is_brought_in() {
     assert!(!good);
     for part in [
         "flags.remainder.targeting.if[0].==`: the operator `%`",
-        "flags.unknown-variant.rules[0].variant`: \"c\" is no variant",
+        "flags.unknown-variant.targeting.if[1]`: \"c\" is no variant; there are a, b",
         "flags.no/name`",
         "there is no evaluator `nowhere`",
         "flags.weights.targeting.fractional[0]`: a weight is a whole number",

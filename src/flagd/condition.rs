@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::Source;
-use super::logic::{Operation, compare, number, number_text, operation, truthy};
-use crate::decide::flags::{Flaw, Instant, Scalar, ScalarOrMany, Schedule, Target, Test, VersionTest};
+use super::logic::{Operation, compare, compares, number, number_text, operation, truthy, versions};
+use crate::decide::flags::{Flaw, Instant, Scalar, ScalarOrMany, Schedule, Target, Test};
 
 const FLAG_KEY: &str = "$flagd.flagKey";
 const TIMESTAMP: &str = "$flagd.timestamp";
@@ -26,6 +26,7 @@ enum Operand {
 impl Source<'_> {
     /// Whether something holds, as a rule.
     pub(super) fn condition(&self, logic: &Value, place: &str) -> Result<Target, Flaw> {
+        self.spend(1, place)?;
         let Some(Operation { name, arguments }) = operation(logic) else { return Ok(constant(truthy(logic))) };
         let place = format!("{place}.{name}");
         let each = |arguments: &[&Value]| {
@@ -33,6 +34,8 @@ impl Source<'_> {
             inner.map(|(index, part)| self.condition(part, &format!("{place}[{index}]"))).collect::<Result<Vec<_>, _>>()
         };
         match (name, arguments.as_slice()) {
+            // Nothing is null, which is not true.
+            ("and" | "or", []) => Ok(constant(false)),
             ("and", parts) => Ok(Target::All(each(parts)?)),
             ("or", parts) => Ok(Target::Any(each(parts)?)),
             ("!", [part]) => Ok(Target::None(vec![self.condition(part, &place)?])),
@@ -46,15 +49,13 @@ impl Source<'_> {
                 }
             },
             ("sem_ver", [found, sign, version]) => self.version(found, sign, version, &place),
-            ("<" | "<=" | ">" | ">=", [a, b, c]) => {
-                let [first, second] = [(a, b), (b, c)].map(|(one, other)| self.comparison(name, one, other, &place));
-                Ok(Target::All(vec![first?, second?]))
+            ("<" | "<=" | ">" | ">=", [a, b, c]) => self.between(name, a, b, c, &place),
+            (name, [one, other]) if compares(name) => self.comparison(name, one, other, &place),
+            (name, parts) if compares(name) || matches!(name, "!" | "!!" | "sem_ver") => {
+                Err(self
+                    .flaw(&place, format!("the operator `{name}` with {} operands cannot be expressed", parts.len())))
             }
-            (_, [one, other]) if compare(name, &Value::Null, &Value::Null).is_some() => {
-                self.comparison(name, one, other, &place)
-            }
-            _ => Err(self
-                .flaw(&place, format!("the operator `{name}` with {} operands cannot be expressed", arguments.len()))),
+            _ => Err(self.flaw(&place, format!("the operator `{name}` cannot be expressed"))),
         }
     }
 
@@ -65,6 +66,7 @@ impl Source<'_> {
             [only] => self.condition(only, place),
             [asked, yes, rest @ ..] => {
                 let asked = self.condition(asked, place)?;
+                self.spend(size(&asked), place)?;
                 let yes = Target::All(vec![asked.clone(), self.condition(yes, place)?]);
                 let no = Target::All(vec![Target::None(vec![asked]), self.choice(rest, place)?]);
                 Ok(Target::Any(vec![yes, no]))
@@ -84,22 +86,53 @@ impl Source<'_> {
             FLAG_KEY => Ok(Operand::Constant(Value::from(self.key))),
             TIMESTAMP => Ok(Operand::Time),
             "" => Err(self.flaw(place, "`var` of everything cannot be expressed")),
-            name => Ok(Operand::Attribute(name.to_owned(), default)),
+            name => Ok(Operand::Attribute(self.attribute_name(name, place)?.to_owned(), default)),
         }
+    }
+
+    /// An attribute that is one by JsonLogic's rules and by Serin's.
+    pub(super) fn attribute_name<'n>(&self, name: &'n str, place: &str) -> Result<&'n str, Flaw> {
+        let mut parts = name.split('.');
+        if parts.next() == Some("$flagd") {
+            let detail = format!("`{name}`: of flagd's own values {FLAG_KEY} and {TIMESTAMP} can be expressed");
+            return Err(self.flaw(place, detail));
+        }
+        if parts.any(|part| part == "length") {
+            return Err(self.flaw(place, format!("`{name}`: the length of a list or a text cannot be expressed")));
+        }
+        Ok(name)
+    }
+
+    /// Three operands; where the last one is null, the first two.
+    fn between(&self, name: &str, a: &Value, b: &Value, c: &Value, place: &str) -> Result<Target, Flaw> {
+        let first = self.comparison(name, a, b, place)?;
+        let last = self.operand(c, place)?;
+        if matches!(last, Operand::Constant(Value::Null)) {
+            return Ok(first);
+        }
+        let second = self.comparison(name, b, c, place)?;
+        let second = match last {
+            Operand::Attribute(name, Value::Null) => or_missing(second, &name, true),
+            _ => second,
+        };
+        Ok(Target::All(vec![first, second]))
     }
 
     fn comparison(&self, name: &str, one: &Value, other: &Value, place: &str) -> Result<Target, Flaw> {
         use Operand::{Attribute, Constant, Time};
+        let constants = |one: &Value, other: &Value| {
+            let cannot = || self.flaw(place, format!("`{name}` of {one} and {other} cannot be expressed"));
+            compare(name, one, other).ok_or_else(cannot)
+        };
         match (self.operand(one, place)?, self.operand(other, place)?) {
-            (Constant(one), Constant(other)) => Ok(constant(compare(name, &one, &other).unwrap_or(false))),
+            (Constant(one), Constant(other)) => Ok(constant(constants(&one, &other)?)),
             (Time, Constant(than)) => self.time(name, &than, place),
             (Constant(than), Time) => self.time(mirrored(name), &than, place),
             (Attribute(attribute, default), Constant(than)) => {
-                let missing = compare(name, &default, &than).unwrap_or(false);
-                Ok(or_missing(self.attribute_first(name, &attribute, &than, place)?, &attribute, missing))
+                let there = self.attribute_first(name, &attribute, &than, place)?;
+                Ok(or_missing(there, &attribute, constants(&default, &than)?))
             }
             (Constant(than), Attribute(attribute, default)) => {
-                let missing = compare(name, &than, &default).unwrap_or(false);
                 let there = match name {
                     "in" => self.contains(&attribute, &than, place)?,
                     "starts_with" | "ends_with" => {
@@ -107,7 +140,7 @@ impl Source<'_> {
                     }
                     _ => self.attribute_first(mirrored(name), &attribute, &than, place)?,
                 };
-                Ok(or_missing(there, &attribute, missing))
+                Ok(or_missing(there, &attribute, constants(&than, &default)?))
             }
             _ => Err(self.flaw(place, "one side of a comparison is a constant: two attributes cannot be compared")),
         }
@@ -117,15 +150,18 @@ impl Source<'_> {
     fn time(&self, name: &str, than: &Value, place: &str) -> Result<Target, Flaw> {
         let wrong = || self.flaw(place, format!("`{TIMESTAMP}` is compared by <, <=, >, >= with whole seconds"));
         let seconds = than.as_i64().ok_or_else(wrong)?;
-        let at = |seconds: i64| Instant::from_unix_seconds(seconds).ok_or_else(wrong).map(Some);
-        let schedule = match name {
-            "<" => Schedule { from: None, until: at(seconds)? },
-            "<=" => Schedule { from: None, until: at(seconds + 1)? },
-            ">" => Schedule { from: at(seconds + 1)?, until: None },
-            ">=" => Schedule { from: at(seconds)?, until: None },
+        let at = |later: i64| {
+            let instant = seconds.checked_add(later).and_then(Instant::from_unix_seconds);
+            instant.ok_or_else(wrong).map(Some)
+        };
+        let (from, until) = match name {
+            "<" => (None, at(0)?),
+            "<=" => (None, at(1)?),
+            ">" => (at(1)?, None),
+            ">=" => (at(0)?, None),
             _ => return Err(wrong()),
         };
-        Ok(Target::Schedule(schedule))
+        Ok(Target::Schedule(Schedule { from, until }))
     }
 
     fn version(&self, found: &Value, sign: &Value, version: &Value, place: &str) -> Result<Target, Flaw> {
@@ -136,10 +172,11 @@ impl Source<'_> {
         let (Some(sign), Some(version)) = (sign.as_str(), version.as_str()) else {
             return Err(wrong("`sem_ver` has an operator and a version"));
         };
-        let test = VersionTest::parse(&format!("{sign}{version}"))
-            .ok_or_else(|| wrong("no operator and version that are known"))?;
-        let missing = default.as_str().is_some_and(|default| test.has(default));
-        Ok(or_missing(attribute(&name, Test::Semver(test)), &name, missing))
+        let unknown = || self.flaw(place, format!("`{sign}` and `{version}` are no operator and version of `sem_ver`"));
+        let test = versions(sign, version).ok_or_else(unknown)?;
+        let test = Test::Semver(test);
+        let missing = test.passes(Some(&crate::decide::flags::Attribute::Json(&default)));
+        Ok(or_missing(attribute(&name, test), &name, missing))
     }
 
     /// What holds where the attribute is there.
@@ -161,9 +198,16 @@ impl Source<'_> {
                 })
             }
             ("in", Value::Array(items)) => {
-                let items = items.iter().filter(|item| !item.is_null());
-                let any = items.map(|item| identical(of, item).ok_or_else(cannot)).collect::<Result<Vec<_>, Flaw>>()?;
-                Ok(Target::Any(any))
+                let (texts, others): (Vec<&Value>, Vec<&Value>) =
+                    items.iter().filter(|item| !item.is_null()).partition(|item| item.is_string());
+                self.spend(others.len(), place)?;
+                let texts = texts.iter().filter_map(|text| text.as_str()).map(|text| Scalar::Text(text.to_owned()));
+                let texts = attribute(of, Test::In(texts.collect()));
+                if others.is_empty() {
+                    return Ok(texts);
+                }
+                let others = others.iter().map(|item| identical(of, item).ok_or_else(cannot));
+                Ok(Target::Any(std::iter::once(Ok(texts)).chain(others).collect::<Result<_, Flaw>>()?))
             }
             ("starts_with", Value::String(part)) => test(Test::StartsWith(text(part))),
             ("ends_with", Value::String(part)) => test(Test::EndsWith(text(part))),
@@ -173,14 +217,24 @@ impl Source<'_> {
 
     /// `in` with the attribute as the place to look: a text that has it, or a list.
     fn contains(&self, of: &str, part: &Value, place: &str) -> Result<Target, Flaw> {
-        let scalar = match part {
-            Value::String(part) => Scalar::Text(part.clone()),
-            Value::Number(part) => {
-                number_text(part).parse().map(Scalar::Number).unwrap_or(Scalar::Number(part.clone()))
+        let cannot = || self.flaw(place, format!("`in` with {part} as what is looked for cannot be expressed"));
+        let has = |part: Scalar| attribute(of, Test::Contains(ScalarOrMany::One(part)));
+        match part {
+            Value::String(part) => Ok(has(Scalar::Text(part.clone()))),
+            Value::Number(number) => {
+                // In a text it stands without a fraction that is none.
+                let written = number_text(number).and_then(|text| text.parse().ok()).ok_or_else(cannot)?;
+                let found = has(Scalar::Number(written));
+                let as_boolean = match number.as_f64() {
+                    Some(0.0) => false,
+                    Some(1.0) => true,
+                    _ => return Ok(found),
+                };
+                let boolean = Target::All(vec![no_text(of), has(Scalar::Bool(as_boolean))]);
+                Ok(Target::Any(vec![found, boolean]))
             }
-            _ => return Err(self.flaw(place, format!("`in` with {part} as what is looked for cannot be expressed"))),
-        };
-        Ok(attribute(of, Test::Contains(ScalarOrMany::One(scalar))))
+            _ => Err(cannot()),
+        }
     }
 }
 
@@ -222,8 +276,19 @@ fn counts_as(name: &str, number: f64) -> Target {
 
 /// A number or boolean of this value; no text.
 fn is_number(name: &str, number: f64) -> Target {
-    let no_text = Target::None(vec![attribute(name, Test::StartsWith(text("")))]);
-    Target::All(vec![counts_as(name, number), no_text])
+    Target::All(vec![counts_as(name, number), no_text(name)])
+}
+
+/// Every text begins with nothing.
+fn no_text(name: &str) -> Target {
+    Target::None(vec![attribute(name, Test::StartsWith(text("")))])
+}
+
+/// Itself and every rule in it.
+pub(super) fn size(target: &Target) -> usize {
+    let mut count = 0;
+    target.walk(&mut |_| count += 1);
+    count
 }
 
 /// `==` with a constant.

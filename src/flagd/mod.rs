@@ -1,22 +1,33 @@
 //! flagd's flag files, said in Serin's words.
 //!
 //! Owns: the translation of flagd's flags and their JsonLogic. Touches: `decide::flags`. What
-//! cannot be said is an error that names it: nothing is left out in silence. Lists and objects
-//! are compared with nothing but by `in`.
+//! cannot be said is an error that names it: nothing is left out in silence.
+//!
+//! What is said answers as flagd's evaluator for Python does, but for three things that depend on
+//! who asks: a list or an object is compared with nothing but by `in` (JsonLogic takes `[30]` for
+//! 30), `a.0` of a text is not its first letter, and a boolean in `cat` is `true` (`True` in Python).
 
 mod condition;
 mod logic;
 mod targeting;
 
-use serde_json::{Map, Value, json};
+use std::cell::Cell;
+use std::collections::BTreeSet;
+
+use serde_json::{Map, Value};
 
 use crate::decide::bucket::Share;
 use crate::decide::flags::{Flag, FlagName, Flaw, SplitHash, Variant};
 
-/// Whether a document is flagd's: its flags have a `state` and `variants`.
+/// What a file may come to, in conditions and copies of evaluators: an `if` within a condition
+/// says its condition twice, so that a few nested ones would be more than any memory holds.
+const ROOM: usize = 500_000;
+
+/// Whether a document is flagd's: its flags have a `state`, and not the guide's percentage.
 pub fn is_flagd(document: &Value) -> bool {
     let flags = entries(&document["flags"]);
-    document.get("$evaluators").is_some() || flags.iter().any(|(_, flag)| flag.get("state").is_some())
+    let any = |field: &str| flags.iter().any(|(_, flag)| flag.get(field).is_some());
+    document["flags"].is_array() || document.get("$evaluators").is_some() || (any("state") && !any("rolloutPercentage"))
 }
 
 /// The flags of a document; `hash` is how its `fractional` was drawn: flagd hashed texts until
@@ -25,15 +36,35 @@ pub fn is_flagd(document: &Value) -> bool {
 /// # Errors
 /// Everything that cannot be said, each with its place.
 pub fn import(document: &Value, hash: SplitHash) -> Result<Vec<Flag>, Vec<Flaw>> {
+    let flaw = |field: String, detail: &str| Flaw { field, detail: detail.to_owned() };
     let (mut flags, mut flaws) = (Vec::new(), Vec::new());
+    if !document["flags"].is_object() && !document["flags"].is_array() {
+        flaws.push(flaw("flags".to_owned(), "flags by their keys, or a list of them"));
+    }
+    if !is_metadata(&document["metadata"]) {
+        flaws.push(flaw("metadata".to_owned(), METADATA));
+    }
+    let (room, mut seen) = (Cell::new(ROOM), BTreeSet::new());
     for (key, flag) in entries(&document["flags"]) {
-        let source = Source { key: &key, hash, document };
+        let source = Source { key: &key, hash, document, variants: &flag["variants"], room: &room };
         match source.flag(flag) {
+            Ok(_) if !seen.insert(key.clone()) => flaws.push(source.flaw("", "the key stands there twice")),
             Ok(flag) => flags.push(flag),
             Err(mut found) => flaws.append(&mut found),
         }
     }
     if flaws.is_empty() { Ok(flags) } else { Err(flaws) }
+}
+
+const METADATA: &str = "an object of texts, numbers and booleans";
+
+fn is_metadata(metadata: &Value) -> bool {
+    let flat = |fields: &Map<String, Value>| fields.values().all(|value| !value.is_null() && !is_structure(value));
+    metadata.is_null() || metadata.as_object().is_some_and(flat)
+}
+
+fn is_structure(value: &Value) -> bool {
+    value.is_array() || value.is_object()
 }
 
 /// Flags by key, from either of flagd's two forms.
@@ -52,6 +83,9 @@ struct Source<'a> {
     key: &'a str,
     hash: SplitHash,
     document: &'a Value,
+    variants: &'a Value,
+    /// What the file may still come to.
+    room: &'a Cell<usize>,
 }
 
 impl Source<'_> {
@@ -61,31 +95,63 @@ impl Source<'_> {
         Flaw { field, detail: detail.into() }
     }
 
+    fn spend(&self, count: usize, place: &str) -> Result<(), Flaw> {
+        let too_much = || self.flaw(place, format!("the file comes to more than {ROOM} conditions"));
+        self.room.set(self.room.get().checked_sub(count).ok_or_else(too_much)?);
+        Ok(())
+    }
+
     fn flag(&self, flag: &Value) -> Result<Flag, Vec<Flaw>> {
-        let one = |flaw: Flaw| vec![flaw];
-        let name = FlagName::new(self.key).map_err(|error| one(self.flaw("", error.to_string())))?;
-        let enabled = match flag["state"].as_str() {
-            Some("ENABLED") => true,
-            Some("DISABLED") => false,
-            _ => return Err(one(self.flaw("state", format!("ENABLED or DISABLED, not {}", flag["state"])))),
-        };
-        let variants = flag["variants"].as_object().filter(|variants| !variants.is_empty());
-        let variants = variants.ok_or_else(|| one(self.flaw("variants", "one variant at least is expected")))?;
-        let variants = variants.iter().map(|(name, value)| (name.clone(), Variant { value: value.clone(), weight: 1 }));
+        const FIELDS: [&str; 9] = [
+            "key",
+            "state",
+            "variants",
+            "defaultVariant",
+            "targeting",
+            "metadata",
+            "description",
+            "source",
+            "selector",
+        ];
+        let mut flaws = Vec::new();
+        let unknown = flag.as_object().into_iter().flatten().filter(|(name, _)| !FIELDS.contains(&name.as_str()));
+        flaws.extend(unknown.map(|(name, _)| self.flaw(name, "no field of flagd's flags")));
+        let enabled = flag["state"] == "ENABLED";
+        if !enabled && flag["state"] != "DISABLED" {
+            flaws.push(self.flaw("state", format!("ENABLED or DISABLED, not {}", flag["state"])));
+        }
+        if !self.variants.as_object().is_some_and(|variants| !variants.is_empty()) {
+            flaws.push(self.flaw("variants", "one variant at least is expected"));
+        }
+        if !is_metadata(&flag["metadata"]) {
+            flaws.push(self.flaw("metadata", METADATA));
+        }
+        let description = flag["description"].as_str().map(str::to_owned);
+        if description.is_none() && !flag["description"].is_null() {
+            flaws.push(self.flaw("description", "a text"));
+        }
         let default_variant = match &flag["defaultVariant"] {
             Value::Null => None,
             Value::String(name) if name.is_empty() => None,
             Value::String(name) => Some(name.clone()),
             Value::Bool(name) => Some(name.to_string()),
-            other => return Err(one(self.flaw("defaultVariant", format!("a variant's name, not {other}")))),
+            other => {
+                flaws.push(self.flaw("defaultVariant", format!("a variant's name, not {other}")));
+                None
+            }
         };
-        let mut translated = Flag {
+        let rules = self.rules(&flag["targeting"]).map_err(|mut found| flaws.append(&mut found)).unwrap_or_default();
+        let name = FlagName::new(self.key).map_err(|error| flaws.push(self.flaw("", error.to_string())));
+        let (Ok(name), []) = (name, flaws.as_slice()) else { return Err(flaws) };
+        let value = |(name, value): (&String, &Value)| (name.clone(), Variant { value: value.clone(), weight: 1 });
+        let metadata = self.metadata(flag);
+        let translated = Flag {
             name,
-            description: None,
+            description,
             enabled,
             rollout_percentage: Share::NOBODY,
-            rules: Vec::new(),
-            variants: variants.collect(),
+            rules,
+            variants: self.variants.as_object().into_iter().flatten().map(value).collect(),
             default_variant,
             schedule: None,
             prerequisites: Vec::new(),
@@ -93,14 +159,9 @@ impl Source<'_> {
             ramp: None,
             created_at: String::new(),
             updated_at: String::new(),
-            extra: Map::new(),
+            extra: (!metadata.is_empty()).then(|| ("metadata".to_owned(), metadata.into())).into_iter().collect(),
         };
-        let metadata = self.metadata(flag);
-        if !metadata.is_empty() {
-            translated.extra.insert("metadata".to_owned(), Value::Object(metadata));
-        }
-        translated.rules = self.rules(&flag["targeting"])?;
-        translated.check().map_err(|flaw| one(self.flaw(&flaw.field, flaw.detail)))?;
+        translated.check().map_err(|flaw| vec![self.flaw(&flaw.field, flaw.detail)])?;
         Ok(translated)
     }
 
@@ -110,15 +171,16 @@ impl Source<'_> {
         set.into_iter().chain(own).flatten().collect()
     }
 
-    /// Targeting with its references filled in.
+    /// Targeting with its references filled in, once: evaluators do not refer to others.
     fn resolved(&self, logic: &Value) -> Result<Value, Flaw> {
         match logic {
             Value::Object(fields) => match fields.get("$ref").and_then(Value::as_str) {
                 Some(name) if fields.len() == 1 => {
                     let found = self.document["$evaluators"].get(name);
-                    found
-                        .cloned()
-                        .ok_or_else(|| self.flaw("targeting", format!("`$ref`: there is no evaluator `{name}`")))
+                    let found = found
+                        .ok_or_else(|| self.flaw("targeting", format!("`$ref`: there is no evaluator `{name}`")))?;
+                    self.spend(weight(found), "targeting")?;
+                    Ok(found.clone())
                 }
                 _ => {
                     let resolved = fields.iter().map(|(name, value)| Ok((name.clone(), self.resolved(value)?)));
@@ -126,7 +188,20 @@ impl Source<'_> {
                 }
             },
             Value::Array(items) => Ok(items.iter().map(|item| self.resolved(item)).collect::<Result<_, Flaw>>()?),
-            other => Ok(json!(other)),
+            other => Ok(other.clone()),
         }
+    }
+}
+
+/// What a copy of a value takes, in values; long texts count as several.
+fn weight(value: &Value) -> usize {
+    const TEXT: usize = 64;
+    match value {
+        Value::Object(fields) => {
+            1 + fields.iter().map(|(name, value)| name.len() / TEXT + weight(value)).sum::<usize>()
+        }
+        Value::Array(items) => 1 + items.iter().map(weight).sum::<usize>(),
+        Value::String(text) => 1 + text.len() / TEXT,
+        _ => 1,
     }
 }

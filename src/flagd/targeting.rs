@@ -3,7 +3,8 @@
 use serde_json::Value;
 
 use super::Source;
-use super::logic::{Operation, number_text, operation};
+use super::condition::size;
+use super::logic::{Operation, compares, number_text, operation};
 use crate::decide::flags::{Flaw, Part, Rule, Split, Target};
 
 /// Rules of a flag, and what could not be said.
@@ -12,10 +13,25 @@ struct Rules {
     flaws: Vec<Flaw>,
 }
 
+impl Rules {
+    /// A rule, or why there is none; whether there is one.
+    fn add(&mut self, rule: Result<Rule, Flaw>) -> bool {
+        let good = rule.is_ok();
+        match rule {
+            Ok(rule) => self.rules.push(rule),
+            Err(flaw) => self.flaws.push(flaw),
+        }
+        good
+    }
+}
+
 impl Source<'_> {
     pub(super) fn rules(&self, targeting: &Value) -> Result<Vec<Rule>, Vec<Flaw>> {
         if targeting.is_null() || targeting.as_object().is_some_and(serde_json::Map::is_empty) {
             return Ok(Vec::new());
+        }
+        if !targeting.is_object() {
+            return Err(vec![self.flaw("targeting", "targeting is an object: JsonLogic")]);
         }
         let resolved = self.resolved(targeting).map_err(|flaw| vec![flaw])?;
         let mut rules = Rules { rules: Vec::new(), flaws: Vec::new() };
@@ -34,7 +50,8 @@ impl Source<'_> {
             _ => None,
         };
         if let Some(variant) = variant {
-            rules.rules.push(Rule { variant: Some(variant), ..Rule::new(all(under)) });
+            let known = self.known(&variant, place);
+            rules.add(known.and_then(|()| Ok(Rule { variant: Some(variant), ..self.rule(under, place)? })));
             return true;
         }
         let Some(Operation { name, arguments }) = operation(logic) else {
@@ -44,10 +61,8 @@ impl Source<'_> {
         match name {
             "if" | "?:" => self.branches(&arguments, &format!("{place}.{name}"), under, rules),
             "fractional" => {
-                match self.split(&arguments, &format!("{place}.{name}")) {
-                    Ok(split) => rules.rules.push(Rule { split: Some(split), ..Rule::new(all(under)) }),
-                    Err(flaw) => rules.flaws.push(flaw),
-                }
+                let split = self.split(&arguments, &format!("{place}.{name}"));
+                rules.add(split.and_then(|split| Ok(Rule { split: Some(split), ..self.rule(under, place)? })));
                 // Who is in no part has the default: the rule has decided that.
                 true
             }
@@ -71,7 +86,11 @@ impl Source<'_> {
                         under.push(Target::None(vec![condition]));
                     }
                 }
-                Err(flaw) => rules.flaws.push(flaw),
+                Err(flaw) => {
+                    rules.flaws.push(flaw);
+                    // Nothing comes of it but what else is wrong.
+                    self.result(result, &format!("{place}[{}]", index * 2 + 1), &under, rules);
+                }
             }
         }
         false
@@ -79,24 +98,37 @@ impl Source<'_> {
 
     /// A condition as a result: the variants `true` and `false`.
     fn yes_or_no(&self, logic: &Value, name: &str, place: &str, under: &[Target], rules: &mut Rules) -> bool {
-        const NEVER_NULL: [&str; 11] = ["==", "!=", "===", "!==", "<", "<=", ">", ">=", "!", "!!", "in"];
-        let made_of = |logic: &Value| operation(logic).is_some_and(|inner| NEVER_NULL.contains(&inner.name));
-        let both = matches!(name, "and" | "or")
-            && operation(logic)
-                .is_some_and(|outer| !outer.arguments.is_empty() && outer.arguments.iter().all(|part| made_of(part)));
-        if !both && !NEVER_NULL.contains(&name) {
+        if !is_yes_or_no(logic) {
             rules.flaws.push(self.flaw(place, format!("the operator `{name}` as a result cannot be expressed")));
             return true;
         }
-        match self.condition(logic, place) {
-            Ok(condition) => {
-                let yes = [under, std::slice::from_ref(&condition)].concat();
-                rules.rules.push(Rule { variant: Some("true".to_owned()), ..Rule::new(all(&yes)) });
-                rules.rules.push(Rule { variant: Some("false".to_owned()), ..Rule::new(all(under)) });
-            }
-            Err(flaw) => rules.flaws.push(flaw),
+        let yes = self.condition(logic, place).and_then(|condition| {
+            self.known("true", place)?;
+            let yes = [under, std::slice::from_ref(&condition)].concat();
+            Ok(Rule { variant: Some("true".to_owned()), ..self.rule(&yes, place)? })
+        });
+        if rules.add(yes) {
+            let no = self.known("false", place);
+            rules.add(no.and_then(|()| Ok(Rule { variant: Some("false".to_owned()), ..self.rule(under, place)? })));
         }
         true
+    }
+
+    /// One rule for all of these conditions.
+    fn rule(&self, under: &[Target], place: &str) -> Result<Rule, Flaw> {
+        self.spend(1 + under.iter().map(size).sum::<usize>(), place)?;
+        Ok(Rule::new(match under {
+            [only] => only.clone(),
+            several => Target::All(several.to_vec()),
+        }))
+    }
+
+    fn known(&self, variant: &str, place: &str) -> Result<(), Flaw> {
+        if self.variants.get(variant).is_some() {
+            return Ok(());
+        }
+        let names: Vec<&str> = self.variants.as_object().into_iter().flatten().map(|(name, _)| name.as_str()).collect();
+        Err(self.flaw(place, format!("{variant:?} is no variant; there are {}", names.join(", "))))
     }
 
     fn split(&self, arguments: &[&Value], place: &str) -> Result<Split, Flaw> {
@@ -105,8 +137,10 @@ impl Source<'_> {
             Some((first, rest)) => (self.hashed(first, place)?, rest),
             None => return Err(self.flaw(place, "there is nothing to draw from")),
         };
+        let first = arguments.len() - parts.len();
         let weights = parts.iter().enumerate().map(|(index, part)| {
-            let wrong = |detail: &str| self.flaw(&format!("{place}[{index}]"), detail);
+            let place = format!("{place}[{}]", first + index);
+            let wrong = |detail: &str| self.flaw(&place, detail);
             let part = part.as_array().filter(|part| (1..=2).contains(&part.len()));
             let part = part.ok_or_else(|| wrong("a part is [variant, weight]"))?;
             let variant = match &part[0] {
@@ -116,6 +150,7 @@ impl Source<'_> {
                 Value::Number(name) => Some(name.to_string()),
                 _ => return Err(wrong("a variant that is an expression cannot be expressed")),
             };
+            variant.iter().try_for_each(|variant| self.known(variant, &place))?;
             let weight = match part.get(1) {
                 None => 1,
                 Some(weight) if weight.is_i64() || weight.is_u64() => weight.as_i64().unwrap_or(i64::MAX).max(0),
@@ -132,11 +167,11 @@ impl Source<'_> {
         let wrong = || self.flaw(place, "what is hashed is an attribute, or `cat` of texts and attributes");
         let part = |logic: &Value| match (logic, operation(logic)) {
             (Value::String(text), _) => Ok(Part::Text(text.clone())),
-            (Value::Number(number), _) => Ok(Part::Text(number_text(number))),
+            (Value::Number(number), _) => number_text(number).map(Part::Text).ok_or_else(wrong),
             (_, Some(Operation { name: "var", arguments })) => match arguments.as_slice() {
                 [Value::String(name)] if name == "$flagd.flagKey" => Ok(Part::Text(self.key.to_owned())),
-                [Value::String(name)] if !name.is_empty() && !name.starts_with('$') => {
-                    Ok(Part::Attribute { attribute: name.clone() })
+                [Value::String(name)] if !name.is_empty() => {
+                    Ok(Part::Attribute { attribute: self.attribute_name(name, place)?.to_owned() })
                 }
                 _ => Err(wrong()),
             },
@@ -145,21 +180,24 @@ impl Source<'_> {
         match operation(logic) {
             Some(Operation { name: "cat", arguments }) => {
                 let mut parts = arguments.iter().map(|logic| part(logic)).collect::<Result<Vec<_>, Flaw>>()?;
-                // Alone it would be hashed as the value that it is.
-                if matches!(parts.as_slice(), [Part::Attribute { .. }]) {
+                // Alone it would be hashed as the value that it is, and nothing as the key.
+                if matches!(parts.as_slice(), [] | [Part::Attribute { .. }]) {
                     parts.push(Part::Text(String::new()));
                 }
                 Ok(parts)
             }
+            None if !logic.is_string() => Err(wrong()),
             _ => Ok(vec![part(logic)?]),
         }
     }
 }
 
-/// One rule for all of these conditions.
-fn all(under: &[Target]) -> Target {
-    match under {
-        [only] => only.clone(),
-        several => Target::All(several.to_vec()),
+/// Whether an expression is true or false, and never null or another value.
+fn is_yes_or_no(logic: &Value) -> bool {
+    let Some(Operation { name, arguments }) = operation(logic) else { return false };
+    match name {
+        "and" | "or" => !arguments.is_empty() && arguments.iter().all(|part| is_yes_or_no(part)),
+        "!" | "!!" => true,
+        name => compares(name) && !matches!(name, "starts_with" | "ends_with"),
     }
 }

@@ -82,30 +82,37 @@ impl Split {
                 value.as_text().filter(|text| !text.is_empty()).map(|text| murmur3(text.as_bytes()))
             }
             (SplitHash::Cbor, Attribute::Text(text)) => hash_cbor(&Value::from(&**text)),
+            // flagd takes a list for the first of the weights, and draws nothing.
+            (SplitHash::Cbor, Attribute::Json(Value::Array(_))) => None,
             (SplitHash::Cbor, Attribute::Json(value)) => hash_cbor(value),
         }
     }
 }
 
-/// Parts as one text; an attribute that is not there is none of it.
+/// Parts as one text; an attribute that is not there is `null`, as JsonLogic joins it.
 fn joined(parts: &[Part], context: &Context<'_>) -> String {
     let mut text = String::new();
     for part in parts {
         match part {
             Part::Text(own) => text.push_str(own),
             Part::Attribute { attribute } => match context.attribute(attribute) {
-                Some(Attribute::Json(Value::String(own))) => text.push_str(own),
-                Some(Attribute::Json(Value::Number(number))) => {
-                    text.push_str(&normalized(&Value::Number(number.clone())).to_string());
-                }
-                Some(Attribute::Json(other)) => text.push_str(&other.to_string()),
                 Some(Attribute::Text(own)) => text.push_str(&own),
-                // As JsonLogic joins what is not there.
+                Some(Attribute::Json(value)) => text.push_str(&cat(value)),
                 None => text.push_str("null"),
             },
         }
     }
     text
+}
+
+/// A value as JsonLogic's `cat` writes it.
+fn cat(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Array(items) => items.iter().map(cat).collect::<Vec<_>>().join(","),
+        Value::Object(_) => "[object Object]".to_owned(),
+        other => normalized(other).to_string(),
+    }
 }
 
 /// `None` for null, which nothing is drawn for.
@@ -201,6 +208,39 @@ mod tests {
             assert_eq!(split(hash, &[0, 0]).draw("f", &somebody), None);
             assert_eq!(split(hash, &[u32::MAX, 1]).draw("f", &somebody), None);
             assert_eq!(split(hash, &[0, 1, 0]).draw("f", &somebody), Some(1));
+        }
+    }
+
+    #[test]
+    fn what_is_joined_is_written_as_jsonlogic_does() {
+        let fields = serde_json::json!({ "text": "ü", "whole": 7.0, "part": 0.5, "on": true, "list": ["a", [1, null]],
+            "object": { "a": 1 }, "null": null });
+        let attributes = super::super::attribute::JsonAttributes(fields.as_object().unwrap());
+        let context = Context { attributes: Some(&attributes), ..Context::default() };
+        for (name, text) in [
+            ("text", "ü"),
+            ("whole", "7"),
+            ("part", "0.5"),
+            ("on", "true"),
+            ("list", "a,1,null"),
+            ("object", "[object Object]"),
+            ("null", "null"),
+            ("nothing", "null"),
+        ] {
+            let parts = [Part::Text("<".to_owned()), Part::Attribute { attribute: name.to_owned() }];
+            assert_eq!(joined(&parts, &context), format!("<{text}"), "{name}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_drawn_for_a_list() {
+        let fields = serde_json::json!({ "list": ["a"], "text": "a" });
+        let attributes = super::super::attribute::JsonAttributes(fields.as_object().unwrap());
+        let context = Context { attributes: Some(&attributes), ..Context::default() };
+        for hash in [SplitHash::Text, SplitHash::Cbor] {
+            let by = |attribute: &str| vec![Part::Attribute { attribute: attribute.to_owned() }];
+            let split = |attribute| Split { hash, by: by(attribute), weights: vec![(None, 1)] };
+            assert_eq!(["list", "text", "nothing"].map(|by| split(by).draw("f", &context)), [None, Some(0), None]);
         }
     }
 
