@@ -88,7 +88,8 @@ pub(super) async fn import(
     Body(request): Body<ImportRequest>,
 ) -> Result<Response, Problem> {
     let by = caller.name.to_string();
-    Ok(Json(admin.control.change_flags(move |control| control.import_flags(&request, &by)).await?).into_response())
+    let import = request.read()?;
+    Ok(Json(admin.control.change_flags(move |control| control.import_flags(import, &by)).await?).into_response())
 }
 
 /// How far a flag's ramp is.

@@ -141,9 +141,11 @@ fn schemas() -> Value {
         "Import": { "type": "object", "required": ["document"], "additionalProperties": false, "properties": {
             "document": { "type": "object" }, "hash": { "enum": ["text", "cbor"] }, "dryRun": { "type": "boolean" },
             "replace": { "type": "boolean" } } },
-        "Imported": object(&["changes", "dryRun"], &json!({ "dryRun": { "type": "boolean" },
-            "changes": { "type": "array", "items": object(&["flag", "change"], &json!({ "flag": text(),
-                "change": { "enum": ["created", "changed", "unchanged", "deleted"] } })) } })),
+        "Imported": object(&["changes", "dryRun", "version"], &json!({ "dryRun": { "type": "boolean" },
+            "version": count(), "changes": { "type": "array", "items": object(&["flag", "change"], &json!({
+                "flag": text(), "change": { "enum": ["created", "changed", "unchanged", "deleted"] },
+                "fields": { "type": "array", "items": object(&["field", "before", "after"], &json!({
+                    "field": text(), "before": {}, "after": {} })) } })) } })),
         "Lint": object(&["warnings"], &json!({ "warnings": { "type": "array", "items": object(
             &["flag", "code", "text"], &json!({ "flag": text(), "code": text(), "text": text() })) } })),
         "OfrepContext": object(&[], &json!({ "context": { "type": ["object", "null"],

@@ -162,29 +162,60 @@ impl Controller {
     }
 
     /// What headers cost is known when a flag is written: nothing is dropped at request time.
-    pub(super) fn check_limits(&self, written: &Flag) -> Result<(), ControlError> {
-        let too_much = |code, detail| Err(ControlError::TooMuch { code, detail });
-        let new = !self.flags.flags.contains_key(written.name.as_str());
-        if new && self.flags.flags.len() >= FLAGS_MAX {
-            return too_much("tooManyFlags", format!("at most {FLAGS_MAX} flags are kept"));
-        }
+    fn check_limits(&self, written: &Flag) -> Result<(), ControlError> {
+        let new = !self.flags.flags.contains_key(&written.name);
+        Self::check_count(self.flags.flags.len() + usize::from(new), new)?;
         let header = written.name.as_header_part();
         let twin = |name: &&FlagName| **name != written.name && name.as_header_part() == header;
         if let Some(twin) = self.flags.flags.keys().find(twin) {
-            return too_much("sameHeader", format!("`{}` and `{twin}` would be the same header", written.name));
+            return Err(same_header(&written.name, twin));
         }
+        let others = self.exposed().filter(|flag| flag.name != written.name);
+        self.check_headers(others.chain(Some(written).filter(|flag| self.is_exposed(&flag.name))))
+    }
+
+    /// The same of several flags that are among all flags by now, in one look at all of them.
+    pub(super) fn check_limits_of(&self, written: &[&Flag]) -> Result<(), ControlError> {
+        if written.is_empty() {
+            return Ok(());
+        }
+        Self::check_count(self.flags.flags.len(), true)?;
+        let mut headers: BTreeMap<String, Vec<&FlagName>> = BTreeMap::new();
+        for name in self.flags.flags.keys() {
+            headers.entry(name.as_header_part()).or_default().push(name);
+        }
+        for flag in written {
+            let same = headers.get(&flag.name.as_header_part()).into_iter().flatten();
+            if let Some(twin) = same.copied().find(|name| **name != flag.name) {
+                return Err(same_header(&flag.name, twin));
+            }
+        }
+        self.check_headers(self.exposed())
+    }
+
+    fn check_count(count: usize, more: bool) -> Result<(), ControlError> {
+        if more && count > FLAGS_MAX {
+            let detail = format!("at most {FLAGS_MAX} flags are kept");
+            return Err(ControlError::TooMuch { code: "tooManyFlags", detail });
+        }
+        Ok(())
+    }
+
+    /// What the app would see of these.
+    fn check_headers<'f>(&self, exposed: impl Iterator<Item = &'f Flag>) -> Result<(), ControlError> {
         let settings = &self.config.flags.headers;
-        let others = self.exposed_names().filter(|name| **name != written.name);
-        let others = others.filter_map(|name| self.flags.flags.get(name)).map(|flag| &**flag);
-        let exposed: Vec<&Flag> = others.chain(Some(written).filter(|flag| self.is_exposed(&flag.name))).collect();
-        let bytes: usize = exposed.iter().map(|flag| settings.prefix.len() + longest_field(flag)).sum();
-        if exposed.len() > settings.max_count {
-            let detail = format!("flags.headers.maxCount is {}: this flag would be one more", settings.max_count);
-            return too_much("tooManyHeaders", detail);
+        let (mut count, mut bytes) = (0, 0);
+        for flag in exposed {
+            count += 1;
+            bytes += settings.prefix.len() + longest_field(flag);
+        }
+        if count > settings.max_count {
+            let detail = format!("flags.headers.maxCount is {}: there would be {count}", settings.max_count);
+            return Err(ControlError::TooMuch { code: "tooManyHeaders", detail });
         }
         if bytes > settings.max_bytes {
-            let limit = settings.max_bytes;
-            return too_much("headersTooLarge", format!("flags.headers.maxBytes is {limit}: they would have {bytes}"));
+            let detail = format!("flags.headers.maxBytes is {}: they would have {bytes}", settings.max_bytes);
+            return Err(ControlError::TooMuch { code: "headersTooLarge", detail });
         }
         Ok(())
     }
@@ -194,12 +225,21 @@ impl Controller {
         self.flags.flags.keys().filter(|name| self.is_exposed(name))
     }
 
+    fn exposed(&self) -> impl Iterator<Item = &Flag> {
+        self.flags.flags.values().map(|flag| &**flag).filter(|flag| self.is_exposed(&flag.name))
+    }
+
     fn is_exposed(&self, name: &FlagName) -> bool {
         match &self.config.flags.headers.expose {
             Expose::All => true,
             Expose::Names(names) => names.contains(name),
         }
     }
+}
+
+fn same_header(name: &FlagName, twin: &FlagName) -> ControlError {
+    let detail = format!("`{name}` and `{twin}` would be the same header");
+    ControlError::TooMuch { code: "sameHeader", detail }
 }
 
 fn unknown(name: &str) -> ControlError {

@@ -30,6 +30,31 @@ pub struct ImportRequest {
     pub replace: bool,
 }
 
+/// Flags that are to be brought in: read, and each right by itself.
+#[derive(Clone, Debug)]
+pub struct Import {
+    flags: Vec<Flag>,
+    dry_run: bool,
+    replace: bool,
+}
+
+impl ImportRequest {
+    /// Reads the flags: work for whoever asks, so that control does nothing else meanwhile.
+    ///
+    /// # Errors
+    /// Everything that cannot be said, or is wrong with one of the flags.
+    pub fn read(self) -> Result<Import, ControlError> {
+        let hash = match self.hash {
+            ImportHash::Text => SplitHash::Text,
+            ImportHash::Cbor => SplitHash::Cbor,
+        };
+        let read =
+            if flagd::is_flagd(&self.document) { flagd::import(&self.document, hash) } else { guides(&self.document) };
+        let flags = read.map_err(|flaws| wrong(&flaws))?;
+        Ok(Import { flags, dry_run: self.dry_run, replace: self.replace })
+    }
+}
+
 /// How flagd drew its fractions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -49,6 +74,8 @@ pub struct ImportReport {
     pub changes: Vec<ImportChange>,
     /// Nothing was changed.
     pub dry_run: bool,
+    /// The version of the flags that is in force.
+    pub version: u64,
 }
 
 /// What becomes of a flag.
@@ -78,23 +105,14 @@ impl Controller {
     /// Brings flags in, or says what that would change.
     ///
     /// # Errors
-    /// Everything that cannot be said, or is wrong with one of the flags: then nothing changes.
-    pub fn import_flags(&mut self, request: &ImportRequest, by: &str) -> Result<ImportReport, ControlError> {
+    /// Flags that are wrong together, or too many: then nothing changes.
+    pub fn import_flags(&mut self, import: Import, by: &str) -> Result<ImportReport, ControlError> {
         self.check_flag_file()?;
-        let hash = match request.hash {
-            ImportHash::Text => SplitHash::Text,
-            ImportHash::Cbor => SplitHash::Cbor,
-        };
-        let read = if flagd::is_flagd(&request.document) {
-            flagd::import(&request.document, hash)
-        } else {
-            guides(&request.document)
-        };
-        let flags = read.map_err(|flaws| wrong(&flaws))?;
+        let Import { flags, dry_run, replace } = import;
         let before = Arc::clone(&self.flags);
-        let changes = self.put(flags, request.replace);
+        let changes = self.put(flags, replace);
         let checked = self.check_all(&changes);
-        if checked.is_err() || request.dry_run {
+        if checked.is_err() || dry_run {
             self.flags = before;
         } else {
             for change in changes.iter().filter(|change| change.change != "unchanged") {
@@ -103,7 +121,7 @@ impl Controller {
                 self.flag_changed(kind, by, Some(change.flag.as_str()), text);
             }
         }
-        checked.map(|()| ImportReport { changes, dry_run: request.dry_run })
+        checked.map(|()| ImportReport { changes, dry_run, version: self.flags.version })
     }
 
     fn put(&mut self, flags: Vec<Flag>, replace: bool) -> Vec<ImportChange> {
@@ -141,24 +159,28 @@ impl Controller {
 
     /// All that is asked of a single write, of the state after all of them.
     fn check_all(&self, changes: &[ImportChange]) -> Result<(), ControlError> {
-        for change in changes {
-            let Some(flag) = self.flags.flags.get(&change.flag) else {
-                if let Some(other) = prerequisites::resting_on(&self.flags.flags, change.flag.as_str()).next() {
-                    let detail =
-                        format!("the flag `{}` rests on `{}`, which would be deleted", other.name, change.flag);
-                    return Err(ControlError::Conflict { code: "neededBy", detail });
-                }
-                continue;
-            };
-            self.check_limits(flag)?;
-            prerequisites::check(&self.flags.flags, flag).map_err(|error| match error {
-                ControlError::Invalid { field, detail } => {
-                    ControlError::Invalid { field: format!("flags.{}.{field}", flag.name), detail }
-                }
-                other => other,
-            })?;
+        let flags = &self.flags.flags;
+        let (gone, there): (Vec<&ImportChange>, Vec<&ImportChange>) =
+            changes.iter().filter(|change| change.change != "unchanged").partition(|change| change.change == "deleted");
+        let written: Vec<&Flag> =
+            there.iter().filter_map(|change| flags.get(&change.flag)).map(|flag| &**flag).collect();
+        self.check_limits_of(&written)?;
+        prerequisites::check_all(flags, &written).map_err(|(name, error)| match error {
+            ControlError::Invalid { field, detail } => {
+                ControlError::Invalid { field: format!("flags.{name}.{field}"), detail }
+            }
+            other => other,
+        })?;
+        let gone: BTreeSet<&FlagName> = gone.iter().map(|change| &change.flag).collect();
+        let mut needs =
+            flags.values().flat_map(|flag| flag.prerequisites.iter().map(move |needed| (flag, &needed.flag)));
+        match needs.find(|(_, needed)| gone.contains(needed)) {
+            Some((flag, needed)) => {
+                let detail = format!("the flag `{}` rests on `{needed}`, which would be deleted", flag.name);
+                Err(ControlError::Conflict { code: "neededBy", detail })
+            }
+            None => Ok(()),
         }
-        Ok(())
     }
 }
 

@@ -39,7 +39,7 @@ pub use deployments::{Action, Answers, OUTCOMES_MAX, Order, OutcomeReport, Start
 pub use error::ControlError;
 pub use events::{Change, Events};
 pub use flags::{FlagOrder, FlagPatch};
-pub use import::{FieldChange, ImportChange, ImportReport, ImportRequest};
+pub use import::{FieldChange, Import, ImportChange, ImportHash, ImportReport, ImportRequest};
 pub use outlook::{RolloutOutlook, StageOutlook, rollout_outlook};
 pub use ramps::RampOverview;
 pub use rehearsal::{RehearsalOverview, RehearsalRequest};

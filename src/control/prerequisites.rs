@@ -17,6 +17,25 @@ type Flags = BTreeMap<FlagName, Arc<Flag>>;
 /// # Errors
 /// The prerequisite that is wrong.
 pub(super) fn check(flags: &Flags, written: &Flag) -> Result<(), ControlError> {
+    check_own(flags, written)?;
+    check_who_rests_on(resting_on(flags, written.name.as_str()), written)
+}
+
+/// The same of several flags that are among `flags` by now; and which of them is wrong.
+pub(super) fn check_all(flags: &Flags, written: &[&Flag]) -> Result<(), (FlagName, ControlError)> {
+    let mut resting: BTreeMap<&FlagName, Vec<&Flag>> = BTreeMap::new();
+    for flag in flags.values() {
+        flag.prerequisites.iter().for_each(|needed| resting.entry(&needed.flag).or_default().push(flag));
+    }
+    written.iter().try_for_each(|written| {
+        let resting = resting.get(&written.name).into_iter().flatten().copied();
+        let checked = check_own(flags, written).and_then(|()| check_who_rests_on(resting, written));
+        checked.map_err(|error| (written.name.clone(), error))
+    })
+}
+
+/// What it rests on itself.
+fn check_own(flags: &Flags, written: &Flag) -> Result<(), ControlError> {
     for (index, needed) in written.prerequisites.iter().enumerate() {
         let wrong = |detail: String| Err(ControlError::invalid(&format!("prerequisites[{index}]"), detail));
         let Some(other) = flags.get(&needed.flag) else {
@@ -35,7 +54,7 @@ pub(super) fn check(flags: &Flags, written: &Flag) -> Result<(), ControlError> {
         let detail = format!("with all that these rest on there are more than {WEIGHT_MAX} flags");
         return Err(ControlError::invalid("prerequisites", detail));
     }
-    check_who_rests_on(flags, written)
+    Ok(())
 }
 
 /// The flags that rest on this one.
@@ -73,8 +92,8 @@ fn add_weight(flags: &Flags, flag: &Flag, weight: &mut usize) {
 }
 
 /// A variant that others rest on stays.
-fn check_who_rests_on(flags: &Flags, written: &Flag) -> Result<(), ControlError> {
-    for other in resting_on(flags, written.name.as_str()) {
+fn check_who_rests_on<'f>(resting: impl Iterator<Item = &'f Flag>, written: &Flag) -> Result<(), ControlError> {
+    for other in resting {
         let needed = other.prerequisites.iter().filter(|needed| needed.flag == written.name);
         let mut variants = needed.filter_map(|needed| needed.variant.as_ref());
         if let Some(gone) = variants.find(|name| !written.variants.contains_key(*name)) {

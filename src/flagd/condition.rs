@@ -59,19 +59,26 @@ impl Source<'_> {
         }
     }
 
-    /// `if` within a condition.
+    /// `if` within a condition: one of its branches, and none of those before. Flat, however
+    /// many there are.
     fn choice(&self, parts: &[&Value], place: &str) -> Result<Target, Flaw> {
-        match parts {
-            [] => Ok(constant(false)),
-            [only] => self.condition(only, place),
-            [asked, yes, rest @ ..] => {
-                let asked = self.condition(asked, place)?;
-                self.spend(size(&asked), place)?;
-                let yes = Target::All(vec![asked.clone(), self.condition(yes, place)?]);
-                let no = Target::All(vec![Target::None(vec![asked]), self.choice(rest, place)?]);
-                Ok(Target::Any(vec![yes, no]))
+        let (mut any, mut others, mut all_others) = (Vec::new(), Vec::new(), 0);
+        for (index, pair) in parts.chunks(2).enumerate() {
+            let at = |more: usize| format!("{place}[{}]", index * 2 + more);
+            let first = self.condition(pair[0], &at(0))?;
+            self.spend(all_others + size(&first), place)?;
+            let mut all: Vec<Target> = others.clone();
+            if let [_, result] = pair {
+                let result = self.condition(result, &at(1))?;
+                all_others += 1 + size(&first);
+                others.push(Target::None(vec![first.clone()]));
+                all.extend([first, result]);
+            } else {
+                all.push(first);
             }
+            any.push(Target::All(all));
         }
+        Ok(Target::Any(any))
     }
 
     fn operand(&self, logic: &Value, place: &str) -> Result<Operand, Flaw> {

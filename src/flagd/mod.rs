@@ -10,6 +10,8 @@
 mod condition;
 mod logic;
 mod targeting;
+#[cfg(test)]
+mod tests;
 
 use std::cell::Cell;
 use std::collections::BTreeSet;

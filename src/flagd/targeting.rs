@@ -35,13 +35,13 @@ impl Source<'_> {
         }
         let resolved = self.resolved(targeting).map_err(|flaw| vec![flaw])?;
         let mut rules = Rules { rules: Vec::new(), flaws: Vec::new() };
-        self.result(&resolved, "targeting", &[], &mut rules);
+        self.result(&resolved, "targeting", &mut Vec::new(), &mut rules);
         if rules.flaws.is_empty() { Ok(rules.rules) } else { Err(rules.flaws) }
     }
 
     /// Adds rules for an expression's result under these conditions; whether it always has one.
     /// Where it is null the default holds, and what comes behind must not decide instead.
-    fn result(&self, logic: &Value, place: &str, under: &[Target], rules: &mut Rules) -> bool {
+    fn result(&self, logic: &Value, place: &str, under: &mut Vec<Target>, rules: &mut Rules) -> bool {
         let variant = match logic {
             Value::Null => return false,
             Value::String(name) => Some(name.clone()),
@@ -70,30 +70,38 @@ impl Source<'_> {
         }
     }
 
-    fn branches(&self, arguments: &[&Value], place: &str, under: &[Target], rules: &mut Rules) -> bool {
-        let mut under = under.to_vec();
+    fn branches(&self, arguments: &[&Value], place: &str, under: &mut Vec<Target>, rules: &mut Rules) -> bool {
+        let outside = under.len();
         let mut always = true;
+        let mut has_last = false;
         for (index, pair) in arguments.chunks(2).enumerate() {
+            let at = |more: usize| format!("{place}[{}]", index * 2 + more);
             let [asked, result] = pair else {
                 // The last one alone: for everybody else.
-                return self.result(pair[0], &format!("{place}[{}]", index * 2), &under, rules) && always;
+                always &= self.result(pair[0], &at(0), under, rules);
+                has_last = true;
+                break;
             };
-            match self.condition(asked, &format!("{place}[{}]", index * 2)) {
+            match self.condition(asked, &at(0)) {
                 Ok(condition) => {
-                    let here = [&under[..], std::slice::from_ref(&condition)].concat();
-                    if !self.result(result, &format!("{place}[{}]", index * 2 + 1), &here, rules) {
+                    under.push(condition);
+                    if !self.result(result, &at(1), under, rules) {
                         always = false;
-                        under.push(Target::None(vec![condition]));
+                        let condition = under.pop();
+                        under.push(Target::None(condition.into_iter().collect()));
+                    } else {
+                        under.pop();
                     }
                 }
                 Err(flaw) => {
                     rules.flaws.push(flaw);
                     // Nothing comes of it but what else is wrong.
-                    self.result(result, &format!("{place}[{}]", index * 2 + 1), &under, rules);
+                    self.result(result, &at(1), under, rules);
                 }
             }
         }
-        false
+        under.truncate(outside);
+        always && has_last
     }
 
     /// A condition as a result: the variants `true` and `false`.
