@@ -78,6 +78,18 @@ fn the_core_uses_nothing_of_the_shell() {
     }
 }
 
+#[test]
+fn flagds_files_are_translated_by_the_core_alone() {
+    for (path, text) in sources("flagd") {
+        let uses = code(&text).match_indices("crate::").map(|(at, _)| text_after(&text, at)).collect::<Vec<_>>();
+        assert!(uses.iter().all(|used| used.starts_with("decide")), "{} uses {uses:?}", path.display());
+    }
+    nowhere(
+        "flagd",
+        &["std::fs", "std::net", "std::io", "std::env", "tokio", "async ", "Timestamp::now", "SystemTime"],
+    );
+}
+
 fn text_after(text: &str, at: usize) -> String {
     // Positions of code and text agree only roughly; the word itself is looked up in the code.
     let code = code(text);

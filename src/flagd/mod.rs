@@ -122,7 +122,7 @@ impl Source<'_> {
         if !enabled && flag["state"] != "DISABLED" {
             flaws.push(self.flaw("state", format!("ENABLED or DISABLED, not {}", flag["state"])));
         }
-        if !self.variants.as_object().is_some_and(|variants| !variants.is_empty()) {
+        if self.variants.as_object().is_none_or(Map::is_empty) {
             flaws.push(self.flaw("variants", "one variant at least is expected"));
         }
         if !is_metadata(&flag["metadata"]) {
