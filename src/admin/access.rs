@@ -11,6 +11,8 @@ use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
+use serde_json::json;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
@@ -48,6 +50,18 @@ impl Access {
 pub(super) struct Caller {
     /// The token's name; `operator` where there are no tokens.
     pub(super) name: Arc<str>,
+    /// The token's role; without tokens everybody may do everything.
+    role: TokenRole,
+}
+
+/// Who asks, and what that token may do.
+pub(super) async fn caller(Extension(caller): Extension<Caller>) -> Response {
+    let role = match caller.role {
+        TokenRole::Read => "read",
+        TokenRole::Record => "record",
+        TokenRole::Write => "write",
+    };
+    Json(json!({ "name": caller.name, "role": role })).into_response()
 }
 
 /// The gate of now: a reload brings another one.
@@ -107,7 +121,7 @@ impl Gate {
 
     fn identify(&self, access: Access, headers: &HeaderMap) -> Result<Caller, Problem> {
         if self.tokens.is_empty() || access == Access::Open {
-            return Ok(Caller { name: Arc::clone(&self.operator) });
+            return Ok(Caller { name: Arc::clone(&self.operator), role: TokenRole::Write });
         }
         let unauthorized = |detail| Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", detail);
         let Some(field) = headers.get(header::AUTHORIZATION) else {
@@ -126,7 +140,7 @@ impl Gate {
             .filter(|_| scheme.eq_ignore_ascii_case("bearer"))
             .ok_or_else(|| unauthorized("this token is not known"))?;
         if access.allows(role) {
-            return Ok(Caller { name: Arc::clone(name) });
+            return Ok(Caller { name: Arc::clone(name), role });
         }
         let detail = format!("the token `{name}` may not do this");
         Err(Problem::new(StatusCode::FORBIDDEN, "forbidden", detail))

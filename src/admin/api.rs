@@ -11,7 +11,7 @@ use axum::{Json, Router, middleware};
 use super::access::{self, Access, Gates};
 use super::operations::operations;
 use super::problem::Problem;
-use super::{health, ofrep, openapi};
+use super::{dashboard, health, ofrep, openapi};
 use crate::access_log::AccessLogWriter;
 use crate::control::Control;
 use crate::drain::Drain;
@@ -58,6 +58,7 @@ pub fn router(admin: Admin, gates: &Arc<Gates>) -> Router {
         // Some clients end the path so.
         .route("/ofrep/v1/evaluate/flags/", guarded(post(ofrep::evaluate_all), Access::Read))
         .route(openapi::PATH, guarded(description, Access::Read))
+        .merge(dashboard::routes(|handler| guarded(handler, Access::Open)))
         .fallback(|| async { Problem::new(StatusCode::NOT_FOUND, "notFound", "there is no such path") })
         .method_not_allowed_fallback(|| async {
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method", "this path does not know this method")

@@ -89,6 +89,24 @@ pub(super) async fn history(State(admin): State<Admin>, Segments(place): Segment
     Ok(Json(json!({ "deployments": deployments })).into_response())
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Part {
+    deployment: Option<String>,
+    after: Option<f64>,
+}
+
+/// How a service goes over time.
+pub(super) async fn samples(
+    State(admin): State<Admin>,
+    Segments(place): Segments<Place>,
+    Asked(Part { deployment, after }): Asked<Part>,
+) -> Result<Response, Problem> {
+    let name = named(&admin, &place)?;
+    let found = admin.control.ask(move |control| control.samples(&name, deployment.as_deref(), after)).await?;
+    Ok(Json(found).into_response())
+}
+
 fn order(admin: &Admin, place: &Place, caller: &Caller, headers: &HeaderMap) -> Result<Order, Problem> {
     Ok(Order { service: named(admin, place)?, by: caller.name.to_string(), if_match: if_match(headers) })
 }
@@ -302,6 +320,7 @@ pub(super) async fn force(
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Explain {
     url: Option<String>,
+    service: Option<String>,
     user_id: Option<String>,
     session_id: Option<String>,
     group_id: Option<String>,
@@ -309,10 +328,10 @@ pub(super) struct Explain {
 
 /// Where a user is and why: service, bucket, share, track, flags.
 pub(super) async fn explain(State(admin): State<Admin>, Asked(question): Asked<Explain>) -> Result<Response, Problem> {
-    let Explain { url, user_id, session_id, group_id } = question;
+    let Explain { url, service, user_id, session_id, group_id } = question;
     let who = Who { user_id, session_id, group_id };
     let name = match url {
-        None => named(&admin, &Place { service: None, verb: None })?,
+        None => named(&admin, &Place { service, verb: None })?,
         Some(url) => routed(&admin, &url)?,
     };
     let snapshot = admin.control.snapshot();

@@ -6,6 +6,7 @@
 
 mod access;
 mod api;
+mod dashboard;
 mod deployments;
 mod door;
 mod evaluation;

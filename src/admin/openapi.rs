@@ -121,6 +121,7 @@ fn schemas() -> Value {
     let percent = || json!({ "type": "number", "minimum": 0, "maximum": 100 });
     let rate = || json!({ "type": "number", "minimum": 0, "maximum": 1 });
     let seconds = || json!({ "oneOf": [{ "type": "number", "minimum": 0 }, { "type": "string" }] });
+    let milliseconds = || json!({ "type": "number", "minimum": 0, "description": "milliseconds" });
     let maybe = |kind: &str| json!({ "type": [kind, "null"] });
     let variants = || json!({ "type": "object", "additionalProperties": reference("Variant") });
     let kinds = || {
@@ -254,7 +255,25 @@ fn schemas() -> Value {
                 "rollbackReason": text(), "decision": { "type": "object" },
                 "events": list("Event"), "durable": { "type": "boolean" } })),
         "Deployments": object(&["deployments"], &json!({ "deployments": list("Deployment") })),
-        "Service": object(&["name", "stable", "pools", "deployment"], &json!({
+        "Caller": object(&["name", "role"], &json!({
+            "name": text(), "role": { "enum": ["read", "record", "write"] } })),
+        "TrackSample": object(&["requests", "errors"], &json!({ "requests": count(), "errors": count(),
+            "p50": milliseconds(), "p95": milliseconds(), "p99": milliseconds() })),
+        "Sample": object(&["at", "seconds", "share", "stable", "canary", "evidence"], &json!({
+            "at": { "type": "number", "description": "its end, in seconds since 1970" },
+            "seconds": { "type": "number", "minimum": 0 }, "share": percent(), "stable": reference("TrackSample"),
+            "canary": reference("TrackSample"), "evidence": object(&[], &json!({
+                "errors": { "type": "number" }, "latency": { "type": "number" }, "limit": { "type": "number" } })) })),
+        "Samples": object(&["samples"], &json!({ "deployment": text(), "samples": list("Sample") })),
+        "Live": object(&["requestsPerSecond"], &json!({
+            "requestsPerSecond": { "type": "number", "minimum": 0, "description": "of the last ten seconds" },
+            "errorRate": rate(), "p50": milliseconds(), "p95": milliseconds(), "p99": milliseconds() })),
+        "StageLive": object(&["elapsedSeconds", "seconds", "running", "canaryRequests", "minRequests"], &json!({
+            "elapsedSeconds": { "type": "number", "minimum": 0 }, "seconds": { "type": "number", "minimum": 0 },
+            "running": { "type": "boolean" }, "canaryRequests": count(), "minRequests": count() })),
+        "Service": object(&["name", "stable", "pools", "deployment", "live"], &json!({
+            "live": object(&["stable"], &json!({ "stable": reference("Live"), "canary": reference("Live"),
+                "stage": reference("StageLive") })),
             "name": text(), "pools": { "type": "array", "items": text() },
             "stable": object(&["pool"], &json!({ "pool": text(), "version": text() })),
             "deployment": { "oneOf": [reference("Deployment"), { "type": "null" }] } })),

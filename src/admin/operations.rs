@@ -3,7 +3,7 @@
 use axum::http::Method;
 use axum::routing::{self, MethodRouter};
 
-use super::access::Access;
+use super::access::{self, Access};
 use super::api::Admin;
 use super::{deployments, events, flags, health, log, ofrep};
 
@@ -118,6 +118,10 @@ pub(super) fn operations() -> Vec<Operation> {
             Json("Deployment"), "The deployment that runs (getCurrentDeployment)", refusals: &[404]),
         operation!("listDeployments", GET, "/api/services/{service}/deployments", Read, deployments::history,
             Json("Deployments"), "The last ten that ended (getDeploymentHistory)", refusals: &[404]),
+        operation!("getSamples", GET, "/api/services/{service}/samples", Read, deployments::samples, Json("Samples"),
+            "Rates, errors, latencies and evidence over time: of the deployment that runs, of the last that ended in \
+             this process, or of the last five minutes without one",
+            query: &["deployment", "after"], refusals: &[404]),
         operation!("startDeployment", POST, "/api/services/{service}/deployments", Write, deployments::start,
             Json("Deployment"), "Start a deployment (startCanaryDeployment, instantDeploy)", body: Some("Start"),
             answers: &[200, 201], refusals: &[404, 409, 412]),
@@ -146,13 +150,22 @@ pub(super) fn operations() -> Vec<Operation> {
             body: Some("OverrideFields"), answers: &[201], refusals: &[404, 409]),
         operation!("explain", GET, "/api/explain", Read, deployments::explain, Json("Explanation"),
             "Where a user is and which flags are on, each with its reason",
-            query: &["url", "userId", "sessionId", "groupId"], refusals: &[404]),
+            query: &["url", "service", "userId", "sessionId", "groupId"], refusals: &[404]),
         operation!("ofrepEvaluate", POST, "/ofrep/v1/evaluate/flags/{*key}", Read, ofrep::evaluate,
             Json("OfrepEvaluation"), "One flag for an SDK (OpenFeature Remote Evaluation Protocol)",
             body: Some("OfrepContext"), refusals: &[404]),
         operation!("ofrepEvaluateAll", POST, "/ofrep/v1/evaluate/flags", Read, ofrep::evaluate_all,
             Json("OfrepEvaluations"), "All flags for an SDK; If-None-Match with the tag of the last answer: 304",
             body: Some("OfrepContext")),
+        operation!(
+            "getCaller",
+            GET,
+            "/api/caller",
+            Read,
+            access::caller,
+            Json("Caller"),
+            "Who asks, and what the token may do"
+        ),
         operation!("getLog", GET, "/api/log", Read, log::level, Json("Log"), "The level of the log",
             refusals: &[404]),
         operation!("setLog", PUT, "/api/log", Write, log::set_level, Json("Log"),

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use serde::Serialize;
 use tokio::sync::Notify;
 
+use super::course::Reading;
 use super::error::ControlError;
 use super::service::ServiceControl;
 use crate::clock;
@@ -42,6 +44,22 @@ pub(super) struct Deployment {
     /// The newest events, until somebody takes them to tell.
     untold: Vec<EventRecord>,
     service: Arc<crate::config::Service>,
+}
+
+/// How far a stage is.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StageLive {
+    /// Its time that is over, in seconds.
+    pub elapsed_seconds: f64,
+    /// How long it lasts at least.
+    pub seconds: f64,
+    /// Whether its clock runs.
+    pub running: bool,
+    /// The canary's outcomes in it.
+    pub canary_requests: u64,
+    /// As many have to come.
+    pub min_requests: u64,
 }
 
 /// Who is on a track whatever the share, as it was given.
@@ -377,6 +395,39 @@ impl Deployment {
             decision: self.run.decision.clone(),
             events: self.events.clone(),
         }
+    }
+
+    /// Requests and errors of both tracks so far.
+    pub(super) fn counts(&self) -> [(u64, u64); 2] {
+        Track::BOTH.map(|track| {
+            let total = self.run.subject.total(track);
+            (total.requests, total.errors)
+        })
+    }
+
+    /// What its course is told.
+    pub(super) fn reading(&self) -> Reading {
+        let subject = &self.run.subject;
+        Reading { share: subject.word().share(), counts: self.counts(), standings: subject.judge().standings() }
+    }
+
+    /// How far its stage is; `None` where time alone does not move it on.
+    pub(super) fn stage_live(&self, now: Moment) -> Option<StageLive> {
+        let State::Active(active) = &self.run.state else { return None };
+        let stage = self.run.plan.stages.as_slice().get(self.stage_index());
+        let span = match (active.phase, stage) {
+            (Phase::Stage(_), Some(stage)) if !stage.hold => stage.duration,
+            (Phase::Bake, _) => self.run.plan.bake,
+            _ => return None,
+        };
+        let word = self.run.subject.word();
+        Some(StageLive {
+            elapsed_seconds: active.clock.elapsed(now).as_secs_f64(),
+            seconds: span.as_secs_f64(),
+            running: active.clock.runs(),
+            canary_requests: self.run.subject.tally(word.epoch(), Track::Canary).requests,
+            min_requests: stage.map_or(0, |stage| u64::from(stage.min_requests)),
+        })
     }
 
     fn metrics(&self) -> MetricsRecord {

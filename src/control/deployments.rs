@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::controller::Controller;
+use super::course::Samples;
 use super::deployment::{Begin, Chosen, Deployment};
 use super::error::ControlError;
 use super::service::{ServiceControl, ServiceOverview};
@@ -365,6 +366,20 @@ impl Controller {
     /// An unknown service.
     pub fn deployment_history(&mut self, name: &str) -> Result<Vec<DeploymentRecord>, ControlError> {
         Ok(self.service(name)?.history())
+    }
+
+    /// How a service goes over time, or how its deployment went.
+    ///
+    /// # Errors
+    /// An unknown service; a deployment that is neither the one that runs nor the last that
+    /// ended in this process.
+    pub fn samples(
+        &mut self,
+        name: &str,
+        deployment: Option<&str>,
+        after: Option<f64>,
+    ) -> Result<Samples, ControlError> {
+        self.service(name)?.samples(deployment, after)
     }
 
     /// All services.

@@ -11,6 +11,7 @@
 mod checkpoint;
 mod compiled;
 mod controller;
+mod course;
 mod deployment;
 mod deployments;
 mod error;
@@ -35,6 +36,8 @@ use tokio::sync::{mpsc, oneshot};
 
 pub use checkpoint::Checkpoint;
 pub use controller::{Controller, Setup};
+pub use course::{Evidence, Live, Sample, Samples, TrackSample};
+pub use deployment::StageLive;
 pub use deployments::{Action, Answers, OUTCOMES_MAX, Order, OutcomeReport, StartRequest, Started};
 pub use error::ControlError;
 pub use events::{Change, Events};
@@ -43,7 +46,7 @@ pub use import::{FieldChange, Import, ImportChange, ImportHash, ImportReport, Im
 pub use outlook::{RolloutOutlook, StageOutlook, rollout_outlook};
 pub use ramps::RampOverview;
 pub use rehearsal::{RehearsalOverview, RehearsalRequest};
-pub use service::ServiceOverview;
+pub use service::{ServiceLive, ServiceOverview};
 pub use warnings::{flag_warnings, lint_flags};
 
 use crate::snapshot::Snapshot;

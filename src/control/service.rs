@@ -8,11 +8,13 @@ use serde::Serialize;
 use tokio::sync::Notify;
 
 use super::checkpoint::Checkpoint;
-use super::deployment::Deployment;
+use super::course::{self, Course, Live, Reading, Samples};
+use super::deployment::{Deployment, StageLive};
 use super::error::ControlError;
 use super::rehearsal::Rehearsing;
 use crate::clock;
 use crate::config;
+use crate::decide::bucket::Share;
 use crate::decide::guard::Traffic;
 use crate::decide::rollout::Effect;
 use crate::decide::time::Moment;
@@ -46,6 +48,9 @@ pub(super) struct ServiceControl {
     stable_by_minute: Recent,
     pub(super) stable_recent: RecentLatency,
     pub(super) rehearsing: Option<Rehearsing>,
+    course: Course,
+    /// Of the deployment that ended last.
+    last_course: Option<Course>,
     /// A deployment that was stored as running could not go on.
     pub(super) ended_at_start: bool,
 }
@@ -62,6 +67,22 @@ pub struct ServiceOverview {
     pub pools: Vec<String>,
     /// The deployment that runs.
     pub deployment: Option<DeploymentRecord>,
+    /// How it goes now.
+    pub live: ServiceLive,
+}
+
+/// How a service goes now.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceLive {
+    /// What stable does.
+    pub stable: Live,
+    /// What the canary does, while there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub canary: Option<Live>,
+    /// How far its stage is, while there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stage: Option<StageLive>,
 }
 
 /// Totals of the last hour, one a minute.
@@ -110,6 +131,8 @@ impl ServiceControl {
             stable_by_minute: Recent::default(),
             stable_recent: RecentLatency::default(),
             rehearsing: None,
+            course: Course::begin(None, [(0, 0); 2]),
+            last_course: None,
             ended_at_start: false,
             config,
         };
@@ -122,7 +145,10 @@ impl ServiceControl {
     /// A deployment that was running when the process ended goes on at its stage.
     fn take_up(&mut self, record: &DeploymentRecord, checkpoint: &Checkpoint, woken: &Arc<Notify>) {
         match Deployment::resumed(record, checkpoint.deployments.get(&record.id), self, woken) {
-            Some(deployment) => self.current = Some(deployment),
+            Some(deployment) => {
+                self.course = Course::begin(Some(deployment.id()), deployment.counts());
+                self.current = Some(deployment);
+            }
             None => {
                 let mut record = record.clone();
                 tracing::error!(service = self.config.name, pool = record.pool, "a running deployment's pool is gone");
@@ -198,7 +224,12 @@ impl ServiceControl {
     }
 
     fn on_stable(&self) -> (u64, u64) {
-        let count = |kind: OutcomeKind| self.stats.outcomes(Track::Stable, kind);
+        self.outcomes(Track::Stable)
+    }
+
+    /// Requests and errors of a track since the start.
+    fn outcomes(&self, track: Track) -> (u64, u64) {
+        let count = |kind: OutcomeKind| self.stats.outcomes(track, kind);
         // Each is read once: workers go on counting meanwhile.
         let errors: u64 = OutcomeKind::ALL.into_iter().filter(|kind| *kind != OutcomeKind::Success).map(count).sum();
         (count(OutcomeKind::Success) + errors, errors)
@@ -208,7 +239,7 @@ impl ServiceControl {
         let mut one = LocalLatency::default();
         one.record(latency);
         let of_deployment = self.current.as_ref().map(|deployment| &deployment.latency[track.index()]);
-        one.flush([self.stats.latency(track)].into_iter().chain(of_deployment));
+        one.flush([self.stats.latency(track), self.stats.latest(track)].into_iter().chain(of_deployment));
     }
 
     /// Holds a caller's idea of the state against the state.
@@ -231,6 +262,9 @@ impl ServiceControl {
     /// Moves the deployment on as far as it goes; whether anything changed.
     pub(super) fn tick(&mut self, now: Moment) -> bool {
         let mut moved = false;
+        if self.course.is_due(now) {
+            self.note(now);
+        }
         self.stable_by_minute.look(now, self.on_stable());
         while let Some(deployment) = &mut self.current {
             let effects = deployment.tick(now);
@@ -241,6 +275,36 @@ impl ServiceControl {
             self.carry_out(&effects);
         }
         moved
+    }
+
+    /// How the service, or its deployment, goes.
+    fn note(&mut self, now: Moment) {
+        let reading = match &self.current {
+            Some(deployment) => deployment.reading(),
+            None => Reading { share: Share::NOBODY, counts: [self.on_stable(), (0, 0)], standings: Vec::new() },
+        };
+        self.course.look(now, &reading, Track::BOTH.map(|track| self.stats.latest(track)));
+    }
+
+    /// Its course, or that of its newest deployment.
+    pub(super) fn samples(&self, deployment: Option<&str>, after: Option<f64>) -> Result<Samples, ControlError> {
+        let Some(id) = deployment else { return Ok(self.course.after(after)) };
+        let kept = [Some(&self.course), self.last_course.as_ref()].into_iter().flatten();
+        let found = kept.into_iter().find(|course| course.is_of(id)).ok_or_else(|| course::unknown(id))?;
+        Ok(found.after(after))
+    }
+
+    fn live(&self, now: Moment) -> ServiceLive {
+        let live = |track: Track| {
+            let latency =
+                self.current.as_ref().map_or(self.stats.latency(track), |current| &current.latency[track.index()]);
+            self.course.live(track, latency)
+        };
+        ServiceLive {
+            stable: live(Track::Stable),
+            canary: self.current.as_ref().map(|_| live(Track::Canary)),
+            stage: self.current.as_ref().and_then(|deployment| deployment.stage_live(now)),
+        }
     }
 
     /// What remains to be done once the dial has been turned.
@@ -257,6 +321,11 @@ impl ServiceControl {
                 self.stable_version = Some(deployment.version().to_owned());
             }
         }
+        if self.current.as_ref().is_some_and(Deployment::ended) {
+            self.note(clock::now());
+            let resting = Course::begin(None, [self.on_stable(), (0, 0)]);
+            self.last_course = Some(std::mem::replace(&mut self.course, resting));
+        }
         if let Some(ended) = self.current.take_if(|deployment| deployment.ended()) {
             let record = ended.record();
             if let Some(rule) = ended.rolled_back_by() {
@@ -270,7 +339,10 @@ impl ServiceControl {
     pub(super) fn begin(&mut self, mut deployment: Deployment) {
         let id = deployment.id().to_owned();
         self.untold.extend(deployment.take_untold().into_iter().map(|event| (id.clone(), event)));
+        self.course = Course::begin(Some(&id), deployment.counts());
         self.current = Some(deployment);
+        // What came before is not the deployment's.
+        self.note(clock::now());
     }
 
     fn remember(&mut self, record: DeploymentRecord) {
@@ -305,6 +377,7 @@ impl ServiceControl {
             stable: self.stable_record(),
             pools: self.config.pools.iter().map(|pool| pool.name.clone()).collect(),
             deployment: self.current_record(),
+            live: self.live(clock::now()),
         }
     }
 

@@ -190,7 +190,8 @@ impl ServiceView {
 
     pub(super) fn flush(&self) {
         for track in Track::BOTH {
-            let service = Some(self.state.stats.latency(track));
+            let stats = &self.state.stats;
+            let service = [stats.latency(track), stats.latest(track)];
             let canary = self.state.canary.as_ref();
             let deployment = canary.map(|canary| &canary.latency[track.index()]);
             let window = canary.filter(|_| track == Track::Stable).map(|canary| &*canary.stable_window);

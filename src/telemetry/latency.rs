@@ -53,6 +53,13 @@ struct Merged {
     sum_micros: u64,
 }
 
+impl Merged {
+    fn quantiles<const N: usize>(&self, quantiles: [f64; N]) -> Option<[Duration; N]> {
+        let counts = self.counts.as_ref().filter(|counts| !counts.is_empty())?;
+        Some(quantiles.map(|quantile| Duration::from_micros(counts.value_at_quantile(quantile))))
+    }
+}
+
 impl MergedLatency {
     fn add(&self, counts: &Histogram<u32>, sum_micros: u64) {
         let mut merged = self.lock();
@@ -65,9 +72,24 @@ impl MergedLatency {
 
     /// A quantile (0 to 1); `None` before the first record.
     pub fn quantile(&self, quantile: f64) -> Option<Duration> {
-        let merged = self.lock();
-        let counts = merged.counts.as_ref().filter(|counts| !counts.is_empty())?;
-        Some(Duration::from_micros(counts.value_at_quantile(quantile)))
+        self.quantiles([quantile]).map(|[found]| found)
+    }
+
+    /// Several quantiles at once; `None` before the first record.
+    pub fn quantiles<const N: usize>(&self, quantiles: [f64; N]) -> Option<[Duration; N]> {
+        self.lock().quantiles(quantiles)
+    }
+
+    /// The same, and begins anew: the next ones are of what comes from now on.
+    pub fn take<const N: usize>(&self, quantiles: [f64; N]) -> Option<[Duration; N]> {
+        let mut merged = self.lock();
+        let taken = merged.quantiles(quantiles);
+        match (&taken, merged.counts.as_mut()) {
+            (Some(_), Some(counts)) => counts.reset(),
+            // A service at rest holds no memory for it.
+            _ => merged.counts = None,
+        }
+        taken
     }
 
     /// How many were recorded.

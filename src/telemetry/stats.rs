@@ -44,6 +44,7 @@ impl Rows {
 pub struct ServiceStats {
     outcomes: [Rows; 2],
     latency: [MergedLatency; 2],
+    latest: [MergedLatency; 2],
     rescues: Rows,
     rollbacks: Mutex<BTreeMap<&'static str, u64>>,
 }
@@ -78,7 +79,13 @@ impl ServiceStats {
     pub fn new(workers: usize) -> Self {
         let rows = || Rows::new(workers, OutcomeKind::ALL.len());
         let rescues = Rows::new(workers, Rescue::ALL.len() * 2);
-        Self { outcomes: [rows(), rows()], latency: Default::default(), rescues, rollbacks: Mutex::default() }
+        Self {
+            outcomes: [rows(), rows()],
+            latency: Default::default(),
+            latest: Default::default(),
+            rescues,
+            rollbacks: Mutex::default(),
+        }
     }
 
     /// Counts an outcome.
@@ -115,6 +122,11 @@ impl ServiceStats {
     /// The latencies of a track.
     pub fn latency(&self, track: Track) -> &MergedLatency {
         &self.latency[track.index()]
+    }
+
+    /// Those since somebody last took them.
+    pub fn latest(&self, track: Track) -> &MergedLatency {
+        &self.latest[track.index()]
     }
 }
 
