@@ -48,8 +48,8 @@ fn a_wrong_file_changes_nothing_and_is_told() {
     serin.write_config("services: { shop: { pools: 7 } }\nwhat: 1");
     eventually("the refusal", || (reloads(&serin, "refused") == 1.0).then_some(()));
     assert_eq!(serin.metrics().sum("serin_config_reload_success", &[]), 0.0);
-    let log = serin.log().join("\n");
-    assert!(log.contains("serin.yaml:4:21: services.shop.pools is 7") && log.contains("serin.yaml:5:1"), "{log}");
+    serin.says("serin.yaml:4:21: services.shop.pools is 7");
+    serin.says("serin.yaml:5:1");
     assert_eq!(who(&serin), "one");
     serin.write_config(&three_lines(echo("two")));
     eventually("the mended file", || (who(&serin) == "two").then_some(()));
@@ -71,8 +71,7 @@ fn a_signal_reloads_and_a_pool_in_use_cannot_be_taken_away() {
     serin.write_config(&pools(["blue", "red"]));
     serin.signal(Signal::HUP);
     eventually("the refusal", || (reloads(&serin, "refused") >= 1.0).then_some(()));
-    let log = serin.log().join("\n");
-    assert!(log.contains("pool `green` of `shop` is in use"), "{log}");
+    serin.says("pool `green` of `shop` is in use");
     assert_eq!(serin.deployment()["status"], "in_progress");
     serin.does(&["deploy", "rollback"]);
     serin.signal(Signal::HUP);
@@ -262,7 +261,7 @@ fn a_second_signal_ends_it_at_once_and_a_stream_past_the_timeout_is_cut() {
     eventually("the connection", || (strict.metrics().sum("serin_connections_open", &[]) >= 1.0).then_some(()));
     strict.signal(Signal::TERM);
     assert!(strict.ends().success());
-    assert!(strict.log().iter().any(|line| line.contains("connections are cut")), "{:?}", strict.log());
+    strict.says("connections are cut");
 }
 
 #[test]
@@ -306,7 +305,7 @@ fn an_upgrade_that_fails_changes_nothing() {
     serin.signal(Signal::USR2);
     let said = |text: &str| serin.log().iter().any(|line| line.contains(text));
     eventually("the refusal", || said("the next process is not ready").then_some(()));
-    assert!(said("listen is \"nowhere\""), "it says why: {:?}", serin.log());
+    serin.says("listen is \"nowhere\"");
     assert_eq!(who(&serin), "one");
     serin.does(&["flags", "set", "still", "--rollout", "1"]);
     assert!(serin.successors().is_empty());

@@ -119,8 +119,9 @@ pub(super) fn operations() -> Vec<Operation> {
         operation!("listDeployments", GET, "/api/services/{service}/deployments", Read, deployments::history,
             Json("Deployments"), "The last ten that ended (getDeploymentHistory)", refusals: &[404]),
         operation!("getSamples", GET, "/api/services/{service}/samples", Read, deployments::samples, Json("Samples"),
-            "Rates, errors, latencies and evidence over time: of the deployment that runs, of the last that ended in \
-             this process, or of the last five minutes without one",
+            "Rates, errors, latencies and evidence over time: of the deployment that runs, or of the last five minutes \
+             without one. deployment: an id, or `last` for the newest of this process, also where it has ended. \
+             after: only what came after this time, in seconds since 1970",
             query: &["deployment", "after"], refusals: &[404]),
         operation!("startDeployment", POST, "/api/services/{service}/deployments", Write, deployments::start,
             Json("Deployment"), "Start a deployment (startCanaryDeployment, instantDeploy)", body: Some("Start"),

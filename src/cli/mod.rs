@@ -14,6 +14,7 @@ pub(crate) mod output;
 mod plan;
 mod rehearse;
 pub(crate) mod run;
+mod screen;
 mod simulate;
 mod status;
 mod words;

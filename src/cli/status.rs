@@ -9,12 +9,17 @@ use super::CliError;
 use super::client::{Api, encode, query};
 use super::commands::Output;
 use super::output::line;
+use super::screen::{self, Look};
 use super::words;
 
 const REDRAW: Duration = Duration::from_secs(1);
 const WIDTH: usize = 80;
-/// Cursor home, clear to the end (ECMA-48).
-const HOME: &str = "\x1b[H\x1b[J";
+/// Cursor home; clear to the line's end, to the screen's end (ECMA-48). What stays does not flicker.
+const HOME: &str = "\x1b[H";
+const CLEAR_LINE: &str = "\x1b[K\n";
+const CLEAR_REST: &str = "\x1b[J";
+/// As many services fit that nobody has to scroll, where the screen's height is not known.
+const HEIGHT: usize = 24;
 
 pub(super) fn run(api: &Api, service: Option<&str>, watch: bool) -> Result<(), CliError> {
     if !watch {
@@ -24,18 +29,36 @@ pub(super) fn run(api: &Api, service: Option<&str>, watch: bool) -> Result<(), C
     }
     // Where nobody looks at a screen, each state is printed behind the other.
     let terminal = std::io::stdout().is_terminal();
+    let colours = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     loop {
         let answer = read(api, service)?;
-        let home = if terminal { HOME } else { "" };
-        let screens: Vec<String> = services(&answer).iter().map(|service| words::screen(service, width())).collect();
-        line(&format!("{home}{}", screens.join("\n")));
+        let (width, height) = size();
+        let look = Look { width, colours };
+        let screens: Vec<String> = services(&answer).iter().map(|service| screen::service(service, look)).collect();
+        let drawn = screens.join("\n");
+        line(&if terminal { redrawn(&drawn, height) } else { drawn });
         std::thread::sleep(REDRAW);
     }
 }
 
-/// Shells that keep `$COLUMNS` export it; else the width that fits everywhere.
-fn width() -> usize {
-    std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok()).unwrap_or(WIDTH)
+/// Over what stands there, as far as the screen goes.
+fn redrawn(drawn: &str, height: usize) -> String {
+    let lines: Vec<&str> = drawn.lines().collect();
+    let room = height.saturating_sub(2).max(1);
+    let mut shown = lines[..lines.len().min(room)].join(CLEAR_LINE);
+    if lines.len() > room {
+        shown = format!("{shown}{CLEAR_LINE}… {} lines more: --service NAME", lines.len() - room);
+    }
+    format!("{HOME}{shown}{CLEAR_LINE}{CLEAR_REST}")
+}
+
+/// The screen's size; `$COLUMNS` goes before what it says, and where nobody knows it is the
+/// size that fits everywhere.
+fn size() -> (usize, usize) {
+    let own = rustix::termios::tcgetwinsize(std::io::stdout()).ok().filter(|size| size.ws_col > 0);
+    let known = own.map_or((WIDTH, HEIGHT), |size| (usize::from(size.ws_col), usize::from(size.ws_row)));
+    let columns = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
+    (columns.unwrap_or(known.0), known.1)
 }
 
 fn read(api: &Api, service: Option<&str>) -> Result<Value, CliError> {

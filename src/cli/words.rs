@@ -10,7 +10,7 @@ pub(super) fn text(value: &Value) -> String {
     }
 }
 
-fn elements(value: &Value) -> &[Value] {
+pub(super) fn elements(value: &Value) -> &[Value] {
     value.as_array().map_or(&[], Vec::as_slice)
 }
 
@@ -112,7 +112,7 @@ pub(super) fn deployment(deployment: &Value) -> String {
 }
 
 /// The verdict's sentence, else why somebody rolled it back.
-fn reason(deployment: &Value) -> Option<&str> {
+pub(super) fn reason(deployment: &Value) -> Option<&str> {
     deployment["decision"]["text"].as_str().or(deployment["rollbackReason"].as_str())
 }
 
@@ -228,44 +228,4 @@ pub(super) fn change(change: &Value) -> String {
         what,
         text(&change["text"])
     )
-}
-
-/// One service as `status --watch` draws it.
-pub(super) fn screen(service: &Value, width: usize) -> String {
-    let mut lines = vec![format!(
-        "{}  stable: {} {}",
-        text(&service["name"]),
-        text(&service["stable"]["pool"]),
-        text(&service["stable"]["version"])
-    )];
-    let running = &service["deployment"];
-    if running.is_null() {
-        lines.push("  no deployment is running".to_owned());
-        return lines.join("\n") + "\n";
-    }
-    let share = running["currentPercentage"].as_f64().unwrap_or(0.0);
-    let stages: Vec<String> = elements(&running["stages"]).iter().map(|stage| text(&stage["percentage"])).collect();
-    lines.push(format!("  {} on {}: {}", text(&running["version"]), text(&running["pool"]), text(&running["status"])));
-    lines.push(format!(
-        "  {} {share} % (stages {})",
-        bar(share, width.saturating_sub(40).clamp(10, 60)),
-        stages.join(" → ")
-    ));
-    let metrics = &running["metrics"];
-    for (name, key) in [("canary", "canary"), ("stable", "baseline")] {
-        let field = |suffix: &str| &metrics[format!("{key}{suffix}")];
-        let rate = field("ErrorRate").as_f64().map_or_else(|| "-".to_owned(), |rate| format!("{:.2} %", rate * 100.0));
-        let p95 = field("LatencyP95").as_f64().map_or_else(|| "-".to_owned(), |ms| format!("{ms:.1} ms"));
-        lines.push(format!("  {name}  {:>10} requests  errors {rate:>8}  p95 {p95:>10}", text(field("Requests"))));
-    }
-    if let Some(last) = elements(&running["events"]).last() {
-        lines.push(format!("  {} {}", text(&last["at"]), text(&last["text"])));
-    }
-    let cut = |line: String| line.chars().take(width).collect::<String>();
-    lines.into_iter().map(cut).collect::<Vec<_>>().join("\n") + "\n"
-}
-
-fn bar(share: f64, width: usize) -> String {
-    let full = (share / 100.0 * width as f64).round() as usize;
-    format!("[{}{}]", "█".repeat(full.min(width)), "·".repeat(width - full.min(width)))
 }

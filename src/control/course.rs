@@ -23,7 +23,7 @@ const KEPT: usize = 480;
 const RESTING: usize = 300;
 const EVERY: Duration = Duration::from_secs(1);
 /// What is told as now.
-const NOW: f64 = 10.0;
+const NOW: Duration = Duration::from_secs(10);
 const QUANTILES: [f64; 3] = [0.5, 0.95, 0.99];
 
 /// What happened from one look to the next.
@@ -104,6 +104,37 @@ pub struct Samples {
     pub samples: Vec<Sample>,
 }
 
+/// How fast both tracks are, whatever begins or ends meanwhile.
+#[derive(Debug, Default)]
+pub(super) struct Pace(VecDeque<(Moment, [(u64, u64); 2])>);
+
+impl Pace {
+    /// Notes the counts of now, once a second.
+    pub(super) fn look(&mut self, now: Moment, counts: impl FnOnce() -> [(u64, u64); 2]) {
+        if self.0.back().is_none_or(|(last, _)| now.since(*last) >= EVERY) {
+            self.0.push_back((now, counts()));
+            while self.0.get(1).is_some_and(|(second, _)| now.since(*second) >= NOW) {
+                self.0.pop_front();
+            }
+        }
+    }
+
+    /// Rate and errors of a track in the last seconds, with these latencies.
+    pub(super) fn live(&self, track: Track, latency: &MergedLatency) -> Live {
+        let [p50, p95, p99] = millis(latency.quantiles(QUANTILES));
+        let rest = Live { p50, p95, p99, ..Live::default() };
+        let (Some((from, before)), Some((to, counts))) = (self.0.front(), self.0.back()) else { return rest };
+        let requests = counts[track.index()].0.saturating_sub(before[track.index()].0);
+        let errors = counts[track.index()].1.saturating_sub(before[track.index()].1);
+        let seconds = to.since(*from).as_secs_f64();
+        Live {
+            requests_per_second: if seconds > 0.0 { requests as f64 / seconds } else { 0.0 },
+            error_rate: (requests > 0).then(|| errors as f64 / requests as f64),
+            ..rest
+        }
+    }
+}
+
 /// What there is to be looked at.
 pub(super) struct Reading {
     pub(super) share: Share,
@@ -180,34 +211,14 @@ impl Course {
         self.every *= 2;
     }
 
-    /// Rate and errors of a track in the last seconds, with these latencies.
-    pub(super) fn live(&self, track: Track, latency: &MergedLatency) -> Live {
-        let mut seconds = 0.0;
-        let recent = self.samples.iter().rev().take_while(|sample| {
-            let counts = seconds < NOW;
-            seconds += sample.seconds;
-            counts
-        });
-        let (mut lasted, mut requests, mut errors) = (0.0, 0, 0);
-        for sample in recent {
-            let of_track = sample.of(track);
-            (lasted, requests, errors) =
-                (lasted + sample.seconds, requests + of_track.requests, errors + of_track.errors);
-        }
-        let [p50, p95, p99] = millis(latency.quantiles(QUANTILES));
-        Live {
-            requests_per_second: if lasted > 0.0 { requests as f64 / lasted } else { 0.0 },
-            error_rate: (requests > 0).then(|| errors as f64 / requests as f64),
-            p50,
-            p95,
-            p99,
-        }
-    }
-
     /// What came after this time (in seconds since 1970), the newest last.
     pub(super) fn after(&self, after: Option<f64>) -> Samples {
         let later = |sample: &&Sample| after.is_none_or(|after| sample.at > after);
         Samples { deployment: self.deployment.clone(), samples: self.samples.iter().filter(later).copied().collect() }
+    }
+
+    pub(super) fn is_of_a_deployment(&self) -> bool {
+        self.deployment.is_some()
     }
 
     pub(super) fn is_of(&self, deployment: &str) -> bool {
@@ -216,13 +227,6 @@ impl Course {
 }
 
 impl Sample {
-    fn of(&self, track: Track) -> &TrackSample {
-        match track {
-            Track::Stable => &self.stable,
-            Track::Canary => &self.canary,
-        }
-    }
-
     /// Two in a row as one.
     fn and(self, next: Self) -> Self {
         Self {
@@ -329,10 +333,19 @@ mod tests {
 
     #[test]
     fn now_is_the_last_ten_seconds() {
-        let live = course(None, 100).live(Track::Canary, &MergedLatency::default());
+        let latency = MergedLatency::default();
+        let mut pace = Pace::default();
+        assert_eq!(pace.live(Track::Stable, &latency), Live::default());
+        for second in 0..=100 {
+            // Ten times as many in the first half.
+            let requests = if second < 50 { second * 100 } else { 5_000 + (second - 50) * 10 };
+            pace.look(at(second), || [(0, 0), (requests, requests / 10)]);
+            pace.look(at(second), || panic!("once a second"));
+        }
+        let live = pace.live(Track::Canary, &latency);
         assert_eq!((live.requests_per_second, live.error_rate, live.p95), (10.0, Some(0.1), None));
-        let nothing = course(None, 0).live(Track::Stable, &MergedLatency::default());
-        assert_eq!((nothing.requests_per_second, nothing.error_rate), (0.0, None));
+        assert_eq!(pace.live(Track::Stable, &latency).error_rate, None);
+        assert_eq!(pace.0.len(), 11);
     }
 
     #[test]

@@ -426,7 +426,7 @@ impl Deployment {
             seconds: span.as_secs_f64(),
             running: active.clock.runs(),
             canary_requests: self.run.subject.tally(word.epoch(), Track::Canary).requests,
-            min_requests: stage.map_or(0, |stage| u64::from(stage.min_requests)),
+            min_requests: stage.map_or(0, |stage| stage.min_requests),
         })
     }
 

@@ -8,7 +8,7 @@ use serde::Serialize;
 use tokio::sync::Notify;
 
 use super::checkpoint::Checkpoint;
-use super::course::{self, Course, Live, Reading, Samples};
+use super::course::{self, Course, Live, Pace, Reading, Samples};
 use super::deployment::{Deployment, StageLive};
 use super::error::ControlError;
 use super::rehearsal::Rehearsing;
@@ -28,6 +28,8 @@ use crate::upstream::{self, PoolState};
 const HISTORY: usize = 10;
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3_600);
+/// In the place of an id: the deployment that runs, else the last that ended.
+const LAST: &str = "last";
 /// Series of earlier roles that are still told: the current and the previous version of both tracks.
 const SERIES: usize = 4;
 
@@ -48,6 +50,7 @@ pub(super) struct ServiceControl {
     stable_by_minute: Recent,
     pub(super) stable_recent: RecentLatency,
     pub(super) rehearsing: Option<Rehearsing>,
+    pace: Pace,
     course: Course,
     /// Of the deployment that ended last.
     last_course: Option<Course>,
@@ -131,6 +134,7 @@ impl ServiceControl {
             stable_by_minute: Recent::default(),
             stable_recent: RecentLatency::default(),
             rehearsing: None,
+            pace: Pace::default(),
             course: Course::begin(None, [(0, 0); 2]),
             last_course: None,
             ended_at_start: false,
@@ -224,15 +228,7 @@ impl ServiceControl {
     }
 
     fn on_stable(&self) -> (u64, u64) {
-        self.outcomes(Track::Stable)
-    }
-
-    /// Requests and errors of a track since the start.
-    fn outcomes(&self, track: Track) -> (u64, u64) {
-        let count = |kind: OutcomeKind| self.stats.outcomes(track, kind);
-        // Each is read once: workers go on counting meanwhile.
-        let errors: u64 = OutcomeKind::ALL.into_iter().filter(|kind| *kind != OutcomeKind::Success).map(count).sum();
-        (count(OutcomeKind::Success) + errors, errors)
+        outcomes(&self.stats, Track::Stable)
     }
 
     pub(super) fn record_latency(&self, track: Track, latency: Duration) {
@@ -265,6 +261,8 @@ impl ServiceControl {
         if self.course.is_due(now) {
             self.note(now);
         }
+        let stats = &self.stats;
+        self.pace.look(now, || Track::BOTH.map(|track| outcomes(stats, track)));
         self.stable_by_minute.look(now, self.on_stable());
         while let Some(deployment) = &mut self.current {
             let effects = deployment.tick(now);
@@ -290,6 +288,10 @@ impl ServiceControl {
     pub(super) fn samples(&self, deployment: Option<&str>, after: Option<f64>) -> Result<Samples, ControlError> {
         let Some(id) = deployment else { return Ok(self.course.after(after)) };
         let kept = [Some(&self.course), self.last_course.as_ref()].into_iter().flatten();
+        if id == LAST {
+            let last = kept.into_iter().find(|course| course.is_of_a_deployment());
+            return Ok(last.unwrap_or(&self.course).after(after));
+        }
         let found = kept.into_iter().find(|course| course.is_of(id)).ok_or_else(|| course::unknown(id))?;
         Ok(found.after(after))
     }
@@ -298,7 +300,7 @@ impl ServiceControl {
         let live = |track: Track| {
             let latency =
                 self.current.as_ref().map_or(self.stats.latency(track), |current| &current.latency[track.index()]);
-            self.course.live(track, latency)
+            self.pace.live(track, latency)
         };
         ServiceLive {
             stable: live(Track::Stable),
@@ -398,4 +400,12 @@ impl ServiceControl {
     pub(super) fn all_series(&self) -> Vec<Arc<PoolSeries>> {
         self.series.clone()
     }
+}
+
+/// Requests and errors of a track since the start.
+fn outcomes(stats: &ServiceStats, track: Track) -> (u64, u64) {
+    let count = |kind: OutcomeKind| stats.outcomes(track, kind);
+    // Each is read once: workers go on counting meanwhile.
+    let errors: u64 = OutcomeKind::ALL.into_iter().filter(|kind| *kind != OutcomeKind::Success).map(count).sum();
+    (count(OutcomeKind::Success) + errors, errors)
 }

@@ -161,6 +161,11 @@ impl Serin {
         self.log.lock().unwrap().clone()
     }
 
+    /// Waits for a line with this in it: lines come by a pipe, a moment after what they tell of.
+    pub fn says(&self, part: &str) {
+        eventually(part, || self.log().iter().any(|line| line.contains(part)).then_some(()));
+    }
+
     /// Ends it at once and starts it again on the same state.
     pub fn restart(&mut self) {
         self.kill();

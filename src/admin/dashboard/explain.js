@@ -13,7 +13,7 @@ const TRACK_REASONS = {
 };
 
 const REASONS = {
-  default: "no flag of this name",
+  default: "no rule, and a rollout of 0 %",
   override: "a variable of the environment",
   disabled: "the flag is disabled",
   schedule: "outside of its schedule",

@@ -8,12 +8,19 @@ import { Meter, StageBar, Status, Tracks, waits } from "./services.js";
 import * as words from "./words.js";
 
 const MOST = 1500;
+// So long after its end a deployment is still what one wants to see.
+const FRESH = 15 * 60 * 1000;
 
 export function servicePage(name) {
   const at = serviceAt(name);
   const service = () => state.services.find((each) => each.name === name);
   const pill = new Status();
   const what = h("p", { class: "what" });
+  const period = h(
+    "select",
+    { "aria-label": "what the charts show", onchange: () => { course.chosen = period.value; readCourse(); } },
+    [["last", "the last deployment"], ["", "the last five minutes"]].map(([value, label]) => h("option", { value }, label)),
+  );
   const actions = h("div", { class: "actions", role: "group", "aria-label": "Deployment" });
   const bar = new StageBar();
   const wait = h("p", { class: "muted wait" });
@@ -33,6 +40,16 @@ export function servicePage(name) {
   const missing = h("p", { class: "empty", hidden: true }, `There is no service ${name}.`);
   const course = { of: undefined, samples: [], busy: false };
   const ended = { list: [], key: undefined };
+
+  // What the charts show: a deployment while it runs and for a while after its end.
+  function wanted() {
+    if (service()?.deployment) return "last";
+    if (course.chosen === undefined) {
+      const end = ended.list[0]?.completedAt;
+      return end && Date.now() - Date.parse(end) > FRESH ? "" : "last";
+    }
+    return course.chosen;
+  }
 
   // The deployment that is shown: the one that runs, else the last one.
   const shownDeployment = () => service()?.deployment ?? ended.list[0];
@@ -84,18 +101,18 @@ export function servicePage(name) {
     if (course.busy || !service()) return;
     course.busy = true;
     try {
-      const of = shownDeployment()?.id;
-      if (course.of !== of || course.samples.length > MOST) Object.assign(course, { of, samples: [] });
+      if (course.samples.length > MOST) course.samples = [];
       const last = course.samples.at(-1)?.at;
-      const query = new URLSearchParams();
-      if (of) query.set("deployment", of);
-      if (last) query.set("after", last);
-      const found = await get(`${at}/samples?${query}`).catch((error) => {
-        if (error.status === 404 && of) return get(`${at}/samples${last ? `?after=${last}` : ""}`);
-        throw error;
-      });
+      const path = `${at}/samples?${wanted() ? "deployment=last" : ""}`;
+      let found = await get(last ? `${path}&after=${last}` : path);
+      if (found.deployment !== course.of) {
+        if (last) found = await get(path);
+        Object.assign(course, { of: found.deployment, samples: [] });
+      }
       course.samples.push(...found.samples);
       const running = service()?.deployment;
+      shown(period, !running && ended.list.length > 0);
+      period.value = wanted();
       text(chartsTitle, found.deployment ? (running ? "The deployment so far" : `How ${shownDeployment()?.version} went`) : "The last five minutes");
       charts.forEach((chart) => chart.update(course.samples));
       shown(charts.at(-1).element, Boolean(found.deployment));
@@ -125,7 +142,7 @@ export function servicePage(name) {
       wait,
       decision,
       h("section", { class: "numbers", "aria-label": "Numbers" }, tracks.element, guards),
-      h("section", { "aria-label": "Charts" }, chartsTitle, h("div", { class: "charts" }, charts.map((chart) => chart.element))),
+      h("section", { "aria-label": "Charts" }, h("div", { class: "bar" }, chartsTitle, period), h("div", { class: "charts" }, charts.map((chart) => chart.element))),
       h("section", {}, timelineTitle, timeline),
       h(
         "section",
