@@ -221,8 +221,9 @@ fn guard(standing: &Value, look: Look) -> String {
     };
     let bar = look.paint(ink, &format!("[{}{}]", "█".repeat(filled), "·".repeat(room - filled)));
     let observes = if standing["enforces"] == true { "" } else { ", observes" };
+    let word = if look.width >= 100 { "evidence " } else { "" };
     let rest = format!(
-        "evidence {} of {bound:.0}, users {} : {}{observes}",
+        "{word}{} of {bound:.0}, users {} : {}{observes}",
         if evidence < 10.0 { format!("{evidence:.1}") } else { format!("{evidence:.0}") },
         text(&standing["canaryUsers"]),
         text(&standing["stableUsers"])
@@ -267,13 +268,13 @@ mod tests {
 
     const AT_80: &str = "\
 shop  in progress  v2.1.0 on green for 50 % of users, stable v2.0.0 on blue
-  [10 % ██████████] [50 % █████·····] [100 % ·········] [bake ··········]
+  [10 % ███████████] [50 % █████······] [100 % ··········] [bake ···········]
   next stage in 5 min 00 s, at least 100 more canary requests
                rate      now   requests  errors       p50       p95       p99
   stable    712.0/s   0.12 %    1234567    1480    1.2 ms   80.5 ms 1200.0 ms
   canary     79.5/s   0.12 %      51200      61    1.2 ms   80.5 ms 1200.0 ms
-  errors  watching   [██████████··········] evidence 10 of 100, users 12 : 9
-  latency no sign    [····················] evidence 0.5 of 100, users 3 : 40, …
+  errors  watching   [██████████··········] 10 of 100, users 12 : 9
+  latency no sign    [····················] 0.5 of 100, users 3 : 40, observes
   12:05:00 stage 2 began: 50 % of users
   12:00:00 v2.1.0 goes to 10 % of users
 ";

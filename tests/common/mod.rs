@@ -3,6 +3,7 @@
 
 pub mod app;
 pub mod attacks;
+pub mod browser;
 pub mod certificates;
 pub mod frames;
 pub mod http;

@@ -6,6 +6,8 @@
 const TOKEN = "serin-token";
 const EVERY = 1000;
 const RETRY_MAX = 5000;
+// A question that nobody answers for so long is as good as refused.
+const PATIENCE = 5000;
 
 export class Refused extends Error {
   constructor(status, problem) {
@@ -76,7 +78,8 @@ export function leave() {
 }
 
 async function readServices(signal) {
-  state.services = (await get("/api/services", { signal })).services;
+  const patience = AbortSignal.any([signal, AbortSignal.timeout(PATIENCE)]);
+  state.services = (await get("/api/services", { signal: patience })).services;
   state.asked = new Date();
   tell("services");
 }

@@ -101,7 +101,7 @@ export class Chart {
         scales: { x: { time: true }, y: this.log ? { distr: 3, range: (_, low, high) => this.decades(low, high) } : { range: (_, low, high) => [0, high > 0 ? high * 1.1 : 1] } },
         axes: [
           { ...axis(), values: (_, splits) => times(splits), size: 30, space: 90 },
-          { ...axis(this.format), size: 70, space: 30, ...(this.log ? { filter: powers, grid: { ...axis().grid, filter: powers } } : {}) },
+          { ...axis(this.format), size: 70, space: 30, ...(this.log ? { filter: powers, grid: { ...axis().grid, filter: powers }, ticks: { show: false } } : {}) },
         ],
         series: [
           {},
@@ -144,7 +144,9 @@ export class Chart {
       ctx.moveTo(x, bbox.top);
       ctx.lineTo(x, bbox.top + bbox.height);
       ctx.stroke();
-      ctx.fillText(words.share(sample.share), x + 4 * devicePixelRatio, bbox.top + 11 * devicePixelRatio);
+      const atTheEdge = x > bbox.left + bbox.width - 60 * devicePixelRatio;
+      ctx.textAlign = atTheEdge ? "right" : "left";
+      ctx.fillText(words.share(sample.share), x + (atTheEdge ? -4 : 4) * devicePixelRatio, bbox.top + 11 * devicePixelRatio);
     });
     ctx.restore();
   }

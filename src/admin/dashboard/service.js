@@ -27,6 +27,7 @@ export function servicePage(name) {
   const decision = h("div", { class: "decision", hidden: true });
   const tracks = new Tracks(COLUMNS, "Both tracks");
   const guards = h("table", { class: "guards" });
+  const guardsBox = scroll("Guards", guards);
   const standings = guardsTable(guards);
   const bound = { value: 100 };
   const charts = chartsOf(() => bound.value);
@@ -73,7 +74,7 @@ export function servicePage(name) {
     shown(wait, wait.textContent !== "");
     tracks.update({ ...now, last: deployment });
     standings.update(deployment?.evidence);
-    shown(guards, Boolean(deployment?.evidence?.length));
+    shown(guardsBox, Boolean(deployment?.evidence?.length));
     bound.value = deployment?.evidence?.[0]?.bound ?? 100;
     tellDecision(decision, deployment);
     text(timelineTitle, running || !deployment ? "Timeline" : `Timeline of ${deployment.version}, which ended ${words.time(deployment.completedAt)}`);
@@ -141,18 +142,14 @@ export function servicePage(name) {
       bar.element,
       wait,
       decision,
-      h("section", { class: "numbers", "aria-label": "Numbers" }, tracks.element, guards),
+      h("section", { class: "numbers", "aria-label": "Numbers" }, scroll("Both tracks", tracks.element), guardsBox),
       h("section", { "aria-label": "Charts" }, h("div", { class: "bar" }, chartsTitle, period), h("div", { class: "charts" }, charts.map((chart) => chart.element))),
       h("section", {}, timelineTitle, timeline),
       h(
         "section",
         {},
         h("h2", {}, "History"),
-        h(
-          "div",
-          { class: "scroll", tabindex: "0", role: "region", "aria-label": "History" },
-          h("table", { class: "history" }, h("thead", {}, h("tr", {}, ["version", "status", "started", "ended", "what happened"].map((head) => h("th", { scope: "col" }, head)))), history),
-        ),
+        scroll("History", h("table", { class: "history" }, h("thead", {}, h("tr", {}, ["version", "status", "started", "ended", "what happened"].map((head) => h("th", { scope: "col" }, head)))), history)),
         noHistory,
       ),
     ),
@@ -163,6 +160,9 @@ export function servicePage(name) {
     },
   };
 }
+
+// On a narrow screen a table moves by itself; by keys as well.
+const scroll = (label, table) => h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": label }, table);
 
 const total = (field) => (_, track, service) => {
   const metrics = (service.deployment ?? service.last)?.metrics;
