@@ -64,6 +64,9 @@ fn blocks(document: &str) -> Vec<Block> {
                 inside = true;
             }
             None if inside => writeln!(found.last_mut().unwrap().text, "{line}").unwrap(),
+            None if line.trim_start().starts_with("```") => {
+                panic!("line {}: a fence that is set in is not read", index + 1)
+            }
             None if line.is_empty() => {}
             None => {
                 // A blank line ends a paragraph, but not what the block after it is about.

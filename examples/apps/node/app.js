@@ -50,7 +50,7 @@ function page(request) {
   if (path === '/version') return { text: `${VERSION}\n` };
   if (!Object.hasOwn(pages, path)) return { status: 404, text: 'no such page\n' };
   if (Math.random() < FAIL_RATE) {
-    console.log(`request ${request.headers['x-request-id'] ?? '-'} fails`);
+    console.error(`request ${request.headers['x-request-id'] ?? '-'} fails`);
     return { status: 500, text: `${VERSION} fails\n` };
   }
   return pages[path](request);

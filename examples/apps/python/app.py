@@ -7,6 +7,7 @@ import os
 import random
 import signal
 import socket
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -38,6 +39,7 @@ class Shop(BaseHTTPRequestHandler):
         elif path not in ("/", "/search"):
             self.answer(404, "no such page\n")
         elif random.random() < FAIL_RATE:
+            print(f"request {self.headers.get('x-request-id', '-')} fails", file=sys.stderr, flush=True)
             self.answer(500, f"{VERSION} fails\n")
         elif path == "/":
             self.home()
@@ -79,10 +81,6 @@ class Shop(BaseHTTPRequestHandler):
 
     def log_message(self, *_):
         """Serin has the access log."""
-
-    def log_error(self, form, *args):
-        request = self.headers.get("x-request-id", "-") if hasattr(self, "headers") else "-"
-        print(f"request {request}: {form % args}", flush=True)
 
 
 class Server(ThreadingHTTPServer):

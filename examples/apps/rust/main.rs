@@ -2,6 +2,8 @@
 //!
 //! `PORT=3000 VERSION=v1 cargo run --example app`
 
+#![allow(clippy::print_stderr)] // That is its log.
+
 use std::env;
 use std::error::Error;
 
@@ -54,6 +56,7 @@ async fn search(headers: HeaderMap) -> Response {
 /// A release that goes wrong: `FAIL_RATE=0.05` answers 500 to one page in twenty.
 async fn fails(rate: f64, request: Request, next: Next) -> Response {
     let mut response = if random() < rate {
+        eprintln!("request {} fails", header(request.headers(), "x-request-id").unwrap_or("-"));
         (StatusCode::INTERNAL_SERVER_ERROR, format!("{} fails\n", version())).into_response()
     } else {
         next.run(request).await
