@@ -32,7 +32,7 @@ def ask(connection):
 
 
 def main():
-    connection = http.client.HTTPConnection(ADDRESS, timeout=5)
+    connection = http.client.HTTPConnection(ADDRESS, timeout=30)
     seen, due = collections.Counter(), time.monotonic()
     told = due + 1
     while True:
