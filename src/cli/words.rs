@@ -174,12 +174,8 @@ pub(super) fn ramp(answer: &Value) -> String {
         format!("{who} {} errors in {} requests", text(&answer[who]["errors"]), text(&answer[who]["requests"]))
     };
     let evidence = elements(&answer["evidence"]).iter().map(|standing| {
-        format!(
-            "\n  {}: evidence {} of {}",
-            text(&standing["guard"]),
-            text(&standing["evidence"]),
-            text(&standing["bound"])
-        )
+        let number = |key: &str| standing[key].as_f64().unwrap_or_default();
+        format!("\n  {}: evidence {:.2}, bound {:.0}", text(&standing["guard"]), number("evidence"), number("bound"))
     });
     let head = format!(
         "{} is at {} % ({}, stage {}): {}\n  {}; {}",

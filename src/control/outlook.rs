@@ -68,7 +68,8 @@ impl Controller {
         let measured = requests_per_second.is_none();
         let requests_per_second =
             requests_per_second.or(seen.map(|seen| seen.requests_per_second)).ok_or_else(|| {
-                let detail = "no traffic was measured yet: say how many requests a second are expected";
+                let detail =
+                    "no traffic was measured yet, which takes a minute: say how many requests a second are expected";
                 ControlError::invalid("requestsPerSecond", detail)
             })?;
         if !(0.0..=1e9).contains(&requests_per_second) {

@@ -1,0 +1,3 @@
+module serin.example/shop
+
+go 1.19
