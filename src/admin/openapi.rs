@@ -198,7 +198,7 @@ fn schemas() -> Value {
             "stages": { "type": "array", "items": { "type": "object" } } })),
         "Reload": { "type": "object", "additionalProperties": false,
             "properties": { "discard": { "type": "boolean" } } },
-        "Stage": object(&["percentage", "duration", "minRequests", "maxErrorRate"], &json!({
+        "Stage": object(&["percentage", "duration", "maxErrorRate"], &json!({
             "percentage": percent(), "duration": seconds(), "minRequests": count(), "maxErrorRate": rate(),
             "hold": { "type": "boolean" } })),
         "Guard": { "type": "object", "additionalProperties": false, "properties": {

@@ -384,12 +384,10 @@ pub(super) enum Ramp {
     Start {
         /// The flag
         name: String,
-        /// Its stages as JSON, as a deployment has them; the last one is at 100
-        #[arg(
-            long,
-            default_value = r#"[{"percentage": 10, "duration": 300, "minRequests": 100, "maxErrorRate": 0.05}, {"percentage": 50, "duration": 600, "minRequests": 500, "maxErrorRate": 0.03}, {"percentage": 100, "duration": 0, "minRequests": 0, "maxErrorRate": 0.02}]"#
-        )]
-        stages: String,
+        /// Its stages as JSON, as a deployment has them; the last one is at 100. Without it 10 %
+        /// for 5 minutes, 50 % for 10, then everybody
+        #[arg(long)]
+        stages: Option<String>,
         /// The service whose requests count; without it all of them do
         #[arg(long)]
         service: Option<String>,

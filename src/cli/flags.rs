@@ -94,9 +94,9 @@ fn ramped(api: &Api, command: Ramp) -> Result<Value, CliError> {
         |name: &str, verb: &str, body: Value| api.call(&Method::POST, &format!("{}/{verb}", path(name)), Some(&body));
     match command {
         Ramp::Start { name, stages, service } => {
-            let stages: Value = serde_json::from_str(&stages)
-                .map_err(|error| CliError::Usage(format!("--stages is no JSON: {error}")))?;
-            let ramp = fields([("stages", Some(stages)), ("service", service.map(Value::from))]);
+            let stages = stages.as_deref().map(serde_json::from_str::<Value>).transpose();
+            let stages = stages.map_err(|error| CliError::Usage(format!("--stages is no JSON: {error}")))?;
+            let ramp = fields([("stages", stages), ("service", service.map(Value::from))]);
             let flag = format!("/api/flags/{}", encode(&name));
             api.call(&Method::PATCH, &flag, Some(&json!({ "ramp": ramp })))?;
             api.get(&path(&name))

@@ -128,8 +128,9 @@ impl Browser {
 
     /// Types into a field, in the place of what stands there.
     pub fn write(&self, css: &str, text: &str) {
-        let there = self.js(&format!("return document.querySelector({}).value.length", json!(css)));
-        let gone = BACKSPACE.repeat(there.as_u64().unwrap_or_default() as usize);
+        let length = format!("return document.querySelector({})?.value.length", json!(css));
+        let there = eventually(css, || self.js(&length).as_u64());
+        let gone = BACKSPACE.repeat(there as usize);
         self.keys(css, &format!("{END}{gone}{text}"));
     }
 
@@ -178,11 +179,11 @@ impl Browser {
         std::fs::write(folder.join(format!("{name}.png")), png).unwrap();
     }
 
-    /// What the console has said since it was last asked: errors of scripts, of the policy, of the network.
+    /// The console's errors since it was last asked: of scripts, of the policy, of the network.
     pub fn console(&self) -> Vec<String> {
         let said = self.post("/se/log", &json!({ "type": "browser" })).unwrap();
         let lines = said.as_array().into_iter().flatten();
-        lines.map(|line| format!("{}: {}", line["level"], line["message"])).collect()
+        lines.filter(|line| line["level"] == "SEVERE").map(|line| line["message"].to_string()).collect()
     }
 }
 

@@ -47,6 +47,15 @@ export function ask({ title, body, fields = [], confirm = "OK", danger = false, 
   });
 }
 
+// Says something that has only to be read.
+export function notice(title, body) {
+  const close = h("button", { class: "primary" }, "Close");
+  const dialog = h("dialog", { "aria-labelledby": "notice-title" }, h("form", { method: "dialog" }, h("h2", { id: "notice-title" }, title), h("p", {}, body), h("div", { class: "buttons" }, close)));
+  dialog.addEventListener("close", () => dialog.remove());
+  document.body.append(dialog);
+  dialog.showModal();
+}
+
 export function field(label, input, hint) {
   const id = `field-${(field.next = (field.next ?? 0) + 1)}`;
   input.id = id;

@@ -1,11 +1,11 @@
 // Flags: who has what, and changes of it.
 
 import { call, flagAt, get, mayWrite, readFlags, state, told } from "./api.js";
-import { ask, field } from "./dialogs.js";
+import { ask, field, notice } from "./dialogs.js";
 import { attribute, h, Keyed, shown, text } from "./dom.js";
 import * as words from "./words.js";
 
-const fail = (error) => ask({ title: "This was refused", body: error.message, confirm: "Close", act: () => true });
+const fail = (error) => notice("This was refused", error.message);
 
 async function change(flag, fields, options) {
   await call("PATCH", flagAt(flag.name), fields, options);

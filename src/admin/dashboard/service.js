@@ -2,7 +2,7 @@
 
 import { call, get, mayWrite, refresh, serviceAt, state, told } from "./api.js";
 import { chartsOf } from "./charts.js";
-import { ask, field } from "./dialogs.js";
+import { ask, field, notice } from "./dialogs.js";
 import { attribute, h, Keyed, shown, text } from "./dom.js";
 import { Meter, StageBar, Status, Tracks, waits } from "./services.js";
 import * as words from "./words.js";
@@ -264,7 +264,7 @@ function verbs(at, service, history, readHistory) {
     try {
       await act(verb);
     } catch (error) {
-      await ask({ title: "This was refused", body: error.message, confirm: "Close", act: () => true });
+      notice("This was refused", error.message);
     }
   };
   const because = () => h("input", { name: "reason", maxlength: "500", autocomplete: "off" });

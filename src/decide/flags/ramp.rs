@@ -16,7 +16,8 @@ const DAY: Duration = Duration::from_secs(86_400);
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Ramp {
-    /// Its stages; the last one is everybody.
+    /// Its stages; the last one is everybody. The guide's where none are given.
+    #[serde(default = "Stages::of_the_guide")]
     pub stages: Stages,
     /// What sets it back.
     #[serde(default)]

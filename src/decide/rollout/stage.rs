@@ -56,6 +56,7 @@ pub struct Stage {
     #[serde(with = "seconds")]
     pub duration: Duration,
     /// Canary requests before the error rate is judged, and before the stage may end.
+    #[serde(default)]
     pub min_requests: u64,
     /// Errors per canary request above which the deployment fails.
     pub max_error_rate: Rate,
