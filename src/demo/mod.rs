@@ -51,6 +51,7 @@ pub(crate) fn run(options: &DemoOptions) -> Result<(), CliError> {
     let proxy = server.addresses()[0];
     line("Serin demo: two sample apps, a proxy in front, 2,000 made-up users.\n");
     line(&format!("  proxy      http://{proxy}/          curl -i -H 'x-user-id: 42' http://{proxy}/"));
+    line(&format!("  dashboard  http://{}/", server.admin()));
     line(&format!("  admin API  http://{0}/api/services   serin status --admin http://{0}", server.admin()));
     line(&format!("  metrics    http://{}/metrics", server.admin()));
     line(&format!("  apps       http://{} (blue), http://{} (green)\n", blue.address(), green.address()));

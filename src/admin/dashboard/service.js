@@ -37,6 +37,8 @@ export function servicePage(name) {
   const timelineTitle = h("h2", {}, "Timeline");
   const history = h("tbody", {});
   const past = new Keyed(history, historyRow);
+  const columns = ["version", "status", "started", "ended", "what happened"].map((head) => h("th", { scope: "col" }, head));
+  const historyBox = scroll("History", h("table", { class: "history" }, h("thead", {}, h("tr", {}, columns)), history));
   const noHistory = h("p", { class: "empty" }, "Nothing was deployed yet.");
   const missing = h("p", { class: "empty", hidden: true }, `There is no service ${name}.`);
   const course = { of: undefined, samples: [], busy: false };
@@ -65,7 +67,7 @@ export function servicePage(name) {
     const running = now.deployment;
     const deployment = shownDeployment();
     pill.update(running?.status);
-    const stable = `${now.stable.version ?? "no version"} on ${now.stable.pool}`;
+    const stable = words.stable(now.stable);
     text(what, running ? `${running.aa ? "A/A test of " : ""}${running.version} on ${running.pool} for ${words.share(running.currentPercentage)} of users; stable is ${stable}` : `${stable} for everybody`);
     buttons.update(running);
     shown(bar.element, Boolean(deployment));
@@ -94,6 +96,7 @@ export function servicePage(name) {
     }
     past.update(ended.list, (deployment) => deployment.id);
     shown(noHistory, ended.list.length === 0);
+    shown(historyBox, ended.list.length > 0);
     update();
   }
 
@@ -149,7 +152,7 @@ export function servicePage(name) {
         "section",
         {},
         h("h2", {}, "History"),
-        scroll("History", h("table", { class: "history" }, h("thead", {}, h("tr", {}, ["version", "status", "started", "ended", "what happened"].map((head) => h("th", { scope: "col" }, head)))), history)),
+        historyBox,
         noHistory,
       ),
     ),

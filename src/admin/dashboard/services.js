@@ -139,7 +139,7 @@ function card() {
       text(link, service.name);
       attribute(link, "href", `#/services/${encodeURIComponent(service.name)}`);
       pill.update(running?.status);
-      const stable = `${service.stable.version ?? "no version"} on ${service.stable.pool}`;
+      const stable = words.stable(service.stable);
       text(what, running ? `${running.version} on ${running.pool} for ${words.share(running.currentPercentage)} of users; stable is ${stable}` : `${stable} for everybody`);
       shown(bar.element, Boolean(running));
       if (running) bar.update(running, service.live.stage);

@@ -56,5 +56,8 @@ const STATUS = {
 
 export const status = (value) => STATUS[value] ?? value;
 
+// What stable is: its version where anybody said, and its pool.
+export const stable = ({ version, pool }) => (version ? `${version} on ${pool}` : pool);
+
 // The verdict's sentence, else why somebody rolled it back.
 export const reason = (deployment) => deployment?.decision?.text ?? deployment?.rollbackReason ?? null;
