@@ -160,7 +160,8 @@ fn follow(api: &Api, base: &str, first: &Value, timeout: Option<&str>) -> Result
         }
         let status = record["status"].as_str().unwrap_or_default();
         if !matches!(status, "in_progress" | "paused" | "pending") {
-            api.print(&record, || words::deployment(&record));
+            // Why has just been told as an event.
+            api.print(&record, || words::deployment(&record).lines().next().unwrap_or_default().to_owned());
             return Ok(if status == "completed" { ExitCode::SUCCESS } else { ExitCode::from(ROLLED_BACK) });
         }
         if limit.is_some_and(|limit| clock::now().since(began) >= limit) {
