@@ -1,6 +1,8 @@
 //! What `docs/reference/` says is what the code says, today.
 #![allow(missing_docs, clippy::unwrap_used)]
 
+#[path = "../examples/decisions.rs"]
+mod decisions;
 #[path = "../examples/reference.rs"]
 mod reference;
 
@@ -51,4 +53,10 @@ fn every_link_inside_the_reference_leads_to_one_place() {
             assert!(anchors.iter().any(|anchor| anchor == link), "{name}: #{link} leads nowhere");
         }
     }
+}
+
+#[test]
+fn the_picture_of_decisions_is_what_is_drawn_now() {
+    let written = std::fs::read_to_string(decisions::file()).unwrap_or_default();
+    assert!(written == decisions::picture(), "`cargo run --example decisions` draws docs/decisions.svg anew");
 }
