@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use clap::{Arg, ArgAction, Command};
 use serde_json::{Value, json};
-use serin::config::{KeyReference, SectionReference};
+use serin::config::{DrainTimes, KeyReference, SectionReference};
 use serin::handover::Inheritance;
 use serin::server::{Server, keys_of_the_start};
 
@@ -633,6 +633,9 @@ fn scrape() -> String {
     call("POST", "/api/deployments", &json!({ "version": "v3", "guard": guard }));
     ask(proxy, "GET / HTTP/1.1\r\n", "");
     let text = metrics_of(admin);
+    // What is still to be written is written before the folder goes.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(server.drain(DrainTimes { delay: Duration::ZERO, timeout: Duration::ZERO }));
     drop(server);
     let _ = std::fs::remove_dir_all(state);
     text
