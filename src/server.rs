@@ -316,21 +316,29 @@ impl Drop for Server {
     }
 }
 
-/// What is made once, at the start: another wish is named and waits.
+/// Whether two configurations differ in a key.
+type Differ = fn(&Config, &Config) -> bool;
+
+/// What is made once, at the start.
+const MADE_ONCE: [(&str, Differ); 6] = [
+    ("workers", |one, other| one.workers != other.workers),
+    ("admin.address", |one, other| one.admin.address != other.admin.address),
+    ("health.address", |one, other| one.health != other.health),
+    ("ofrep.address", |one, other| {
+        one.ofrep.as_ref().map(|ofrep| ofrep.address) != other.ofrep.as_ref().map(|ofrep| ofrep.address)
+    }),
+    ("log.format", |one, other| one.log.format != other.log.format),
+    ("state.directory", |one, other| one.state_directory != other.state_directory),
+];
+
+/// Keys that a reload does not take: they wait for the next start.
+pub fn keys_of_the_start() -> [&'static str; MADE_ONCE.len()] {
+    MADE_ONCE.map(|(key, _)| key)
+}
+
+/// What is made once stays as it is: another wish is named and waits.
 fn keep_what_cannot_change(config: &mut Config, before: &Config) -> Vec<&'static str> {
-    let mut kept = Vec::new();
-    let mut keep = |name, changed: bool| {
-        if changed {
-            kept.push(name);
-        }
-    };
-    keep("workers", config.workers != before.workers);
-    keep("admin.address", config.admin.address != before.admin.address);
-    keep("health.address", config.health != before.health);
-    let (listens, listened) = (config.ofrep.as_ref().map(|o| o.address), before.ofrep.as_ref().map(|o| o.address));
-    keep("ofrep.address", listens != listened);
-    keep("log.format", config.log.format != before.log.format);
-    keep("state.directory", config.state_directory != before.state_directory);
+    let kept = MADE_ONCE.iter().filter(|(_, differ)| differ(config, before)).map(|(key, _)| *key).collect();
     (config.workers, config.admin.address, config.health) = (before.workers, before.admin.address, before.health);
     match (&mut config.ofrep, &before.ofrep) {
         (Some(ofrep), Some(before)) => ofrep.address = before.address,

@@ -35,6 +35,16 @@ pub(super) enum Access {
 }
 
 impl Access {
+    /// Its name in the API's description.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Read => "read",
+            Self::Record => "record",
+            Self::Write => "write",
+        }
+    }
+
     fn allows(self, role: TokenRole) -> bool {
         match self {
             Self::Open => true,

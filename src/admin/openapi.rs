@@ -4,14 +4,17 @@ use axum::http::StatusCode;
 use serde_json::{Map, Value, json};
 
 use super::access::Access;
+use super::meanings;
 use super::operations::{Answer, Operation, operations};
 
 /// Where it is.
 pub(super) const PATH: &str = "/api/openapi.json";
 const VERBS: [&str; 8] = ["advance", "pause", "resume", "promote", "rollback", "undo", "retry", "return"];
+/// A ramp knows the first ones.
+const RAMP_VERBS: usize = 5;
 
 /// The whole description.
-pub(super) fn document() -> Value {
+pub fn document() -> Value {
     let mut paths = Map::new();
     for operation in operations() {
         for (index, path) in operation.paths().into_iter().enumerate() {
@@ -21,6 +24,8 @@ pub(super) fn document() -> Value {
             entry[method] = described(&operation, &path, index > 0);
         }
     }
+    let mut schemas = schemas();
+    meanings::add_to(&mut schemas);
     json!({
         "openapi": "3.1.0",
         "info": {
@@ -31,7 +36,7 @@ pub(super) fn document() -> Value {
         },
         "paths": paths,
         "components": {
-            "schemas": schemas(),
+            "schemas": schemas,
             "securitySchemes": { "token": { "type": "http", "scheme": "bearer" } },
         },
         "security": [{ "token": [] }, {}],
@@ -43,10 +48,12 @@ fn described(operation: &Operation, path: &str, short: bool) -> Value {
     let mut described = json!({
         "operationId": id,
         "summary": operation.summary,
+        "x-serin-access": operation.access.name(),
         "parameters": parameters(operation, path),
         "responses": responses(operation, path),
     });
     if let Some(schema) = operation.body {
+        described["x-serin-body-max"] = json!(operation.body_max);
         described["requestBody"] = json!({
             "required": true,
             "content": { "application/json": { "schema": reference(schema) } },
@@ -58,8 +65,11 @@ fn described(operation: &Operation, path: &str, short: bool) -> Value {
 fn parameters(operation: &Operation, path: &str) -> Vec<Value> {
     let names = path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
     let in_path = names.map(|name| {
-        let schema =
-            if name == "verb" { json!({ "enum": VERBS }) } else { json!({ "type": "string", "minLength": 1 }) };
+        let schema = match name {
+            "verb" if path.contains("/ramp/") => json!({ "enum": VERBS[..RAMP_VERBS] }),
+            "verb" => json!({ "enum": VERBS }),
+            _ => json!({ "type": "string", "minLength": 1 }),
+        };
         json!({ "name": name, "in": "path", "required": true, "schema": schema })
     });
     let in_query =
@@ -121,7 +131,7 @@ fn schemas() -> Value {
     let percent = || json!({ "type": "number", "minimum": 0, "maximum": 100 });
     let rate = || json!({ "type": "number", "minimum": 0, "maximum": 1 });
     let seconds = || json!({ "oneOf": [{ "type": "number", "minimum": 0 }, { "type": "string" }] });
-    let milliseconds = || json!({ "type": "number", "minimum": 0, "description": "milliseconds" });
+    let milliseconds = || json!({ "type": "number", "minimum": 0 });
     let maybe = |kind: &str| json!({ "type": [kind, "null"] });
     let variants = || json!({ "type": "object", "additionalProperties": reference("Variant") });
     let kinds = || {
@@ -260,13 +270,13 @@ fn schemas() -> Value {
         "TrackSample": object(&["requests", "errors"], &json!({ "requests": count(), "errors": count(),
             "p50": milliseconds(), "p95": milliseconds(), "p99": milliseconds() })),
         "Sample": object(&["at", "seconds", "share", "stable", "canary", "evidence"], &json!({
-            "at": { "type": "number", "description": "its end, in seconds since 1970" },
+            "at": { "type": "number" },
             "seconds": { "type": "number", "minimum": 0 }, "share": percent(), "stable": reference("TrackSample"),
             "canary": reference("TrackSample"), "evidence": object(&[], &json!({
                 "errors": { "type": "number" }, "latency": { "type": "number" }, "limit": { "type": "number" } })) })),
         "Samples": object(&["samples"], &json!({ "deployment": text(), "samples": list("Sample") })),
         "Live": object(&["requestsPerSecond"], &json!({
-            "requestsPerSecond": { "type": "number", "minimum": 0, "description": "of the last ten seconds" },
+            "requestsPerSecond": { "type": "number", "minimum": 0 },
             "errorRate": rate(), "p50": milliseconds(), "p95": milliseconds(), "p99": milliseconds() })),
         "StageLive": object(&["elapsedSeconds", "seconds", "running", "canaryRequests", "minRequests"], &json!({
             "elapsedSeconds": { "type": "number", "minimum": 0 }, "seconds": { "type": "number", "minimum": 0 },

@@ -9,6 +9,7 @@ use crate::demo::DemoOptions;
 /// A reverse proxy for progressive delivery.
 #[derive(Debug, Parser)]
 #[command(name = "serin", version, about, disable_help_subcommand = true)]
+#[command(after_help = "Exit codes: 0 fine, 1 wrong, 2 usage; following a deployment: 3 rolled back, 4 timeout.")]
 pub(super) struct Cli {
     /// Where the admin API is
     #[arg(long, global = true, env = "SERIN_ADMIN", default_value = "http://127.0.0.1:9900")]

@@ -73,6 +73,11 @@ impl CliError {
     }
 }
 
+/// All commands with their options, as the parser has them.
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
     match run_command(Cli::parse()) {

@@ -14,6 +14,7 @@ mod keys;
 mod node;
 mod parse;
 mod problem;
+mod reference;
 mod scenario;
 mod schema;
 mod variables;
@@ -33,6 +34,7 @@ pub use checked::{
 pub use cidr::{Cidr, Networks};
 pub use error_rule::StatusSet;
 pub use problem::{ConfigError, Position, Problem, Warnings};
+pub use reference::{KeyReference, SectionReference, reference, scenario_reference};
 pub use scenario::{Answers, Crowd, Scenario, Series};
 pub use schema::schema;
 pub use watch::Watch;

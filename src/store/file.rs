@@ -160,8 +160,14 @@ impl Folder {
             },
         };
         let aside = self.put_aside(name)?;
-        let before = read(&self.path.join(format!("{name}.bak"))).ok();
-        let before = before.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        let copy = read(&self.path.join(format!("{name}.bak"))).ok();
+        let before = copy.as_ref().and_then(|bytes| serde_json::from_slice(bytes).ok());
+        // In its place from now on: the next start would find no file at all.
+        if let (Some(bytes), Some(_)) = (&copy, &before)
+            && let Err(error) = self.write(name, bytes).and_then(|beside| self.put_in_place(&beside, &path))
+        {
+            tracing::error!(%error, "what was recovered could not be written back");
+        }
         let found = if before.is_some() { "the one before it is used" } else { "there is no good one before it" };
         tracing::error!(file = %path.display(), put_aside = %aside.display(), problem, "a state file was broken; {found}");
         Ok(Loaded::Recovered(before))
@@ -173,6 +179,13 @@ impl Folder {
     /// Where a step fails; the file is then as it was.
     pub fn save(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
         let path = self.path.join(name);
+        let beside = self.write(name, bytes)?;
+        self.keep_the_one_before(&path, name);
+        self.put_in_place(&beside, &path)
+    }
+
+    /// Writes a file beside the one with this name.
+    fn write(&self, name: &str, bytes: &[u8]) -> Result<PathBuf, StoreError> {
         let beside = self.path.join(format!("{name}.tmp"));
         let mut file = OpenOptions::new()
             .write(true)
@@ -183,8 +196,11 @@ impl Folder {
             .map_err(StoreError::of(&beside, "cannot be created"))?;
         file.write_all(bytes).map_err(StoreError::of(&beside, "cannot be written"))?;
         file.sync_all().map_err(StoreError::of(&beside, "cannot be synced"))?;
-        self.keep_the_one_before(&path, name);
-        fs::rename(&beside, &path).map_err(StoreError::of(&path, "cannot be replaced"))?;
+        Ok(beside)
+    }
+
+    fn put_in_place(&self, beside: &Path, path: &Path) -> Result<(), StoreError> {
+        fs::rename(beside, path).map_err(StoreError::of(path, "cannot be replaced"))?;
         let folder = File::open(&self.path).map_err(StoreError::of(&self.path, "cannot be opened"))?;
         folder.sync_all().map_err(StoreError::of(&self.path, "cannot be synced"))
     }
@@ -257,6 +273,11 @@ mod tests {
         folder.save("f.json", b"{\"n\":2}").unwrap();
         fs::write(folder.path.join("f.json"), b"{\"n\":").unwrap();
         assert_eq!(folder.load::<Value>("f.json").unwrap(), Loaded::Recovered(Some(json!({ "n": 1 }))));
+        assert_eq!(
+            folder.load::<Value>("f.json").unwrap(),
+            Loaded::Good(json!({ "n": 1 })),
+            "at the next start as well"
+        );
         let aside = fs::read_dir(&folder.path).unwrap().filter_map(Result::ok);
         let aside: Vec<String> = aside.map(|e| e.file_name().into_string().unwrap()).collect();
         assert!(aside.iter().any(|name| name.starts_with("f.json.corrupt-")), "{aside:?}");

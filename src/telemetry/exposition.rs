@@ -197,7 +197,7 @@ impl Scrape {
         let flag = |gauge: &FlagGauge, value: f64| (vec![("name", gauge.name.clone())], value);
         families.gauges(
             &format!("{space}_feature_flag_enabled"),
-            "Whether the flag is switched on",
+            "1: the flag is switched on; 0: it is off for everybody",
             self.flags.iter().map(|gauge| flag(gauge, f64::from(u8::from(gauge.enabled)))),
         )?;
         families.gauges(
@@ -206,7 +206,7 @@ impl Scrape {
             self.flags.iter().map(|gauge| flag(gauge, gauge.rollout)),
         )?;
         let canary: [CanaryGauge; 6] = [
-            ("active", "Whether a deployment runs", |_| 1.0),
+            ("active", "1: a deployment runs; 0: none does", |_| 1.0),
             ("percentage", "The share of users on the canary, in percent", |c| c.subject.word().share().percentage()),
             ("requests", "Canary requests of the current deployment", |c| {
                 c.subject.total(Track::Canary).requests as f64
@@ -323,7 +323,7 @@ impl Scrape {
         )?;
         families.counters(
             "serin_rollbacks",
-            "Rollbacks by the rule that asked for them",
+            "Rollbacks by the rule that asked for them: errors, latency, limit, errorRate",
             services.iter().flat_map(|service| {
                 service.stats.rollbacks().into_iter().map(|(rule, count)| {
                     (vec![("service", service.config.name.clone()), ("rule", rule.to_owned())], count)
@@ -382,7 +382,7 @@ impl Scrape {
         let process = &self.process;
         families.counters(
             "serin_refused",
-            "Requests refused before any attempt",
+            "Requests and connections that Serin refused before any attempt",
             Refusal::ALL.map(|refusal| (vec![("reason", refusal.name().to_owned())], process.refused(refusal))),
         )?;
         families.gauges(
@@ -446,7 +446,7 @@ impl Scrape {
         families.counters("serin_config_reloads", "Changed configurations, by what became of them", reloads)?;
         families.gauges(
             "serin_config_reload_success",
-            "Whether the newest configuration is in force",
+            "1: the newest configuration is in force; 0: it was refused",
             [(Vec::new(), if self.process.config_is_current() { 1.0 } else { 0.0 })],
         )?;
         families.gauges(
