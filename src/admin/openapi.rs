@@ -282,6 +282,8 @@ fn schemas() -> Value {
             "elapsedSeconds": { "type": "number", "minimum": 0 }, "seconds": { "type": "number", "minimum": 0 },
             "running": { "type": "boolean" }, "canaryRequests": count(), "minRequests": count() })),
         "Service": object(&["name", "stable", "pools", "deployment", "live"], &json!({
+            "last": object(&["id", "version", "status", "text"], &json!({ "id": text(), "version": text(),
+                "status": text(), "completedAt": text(), "text": text() })),
             "live": object(&["stable"], &json!({ "stable": reference("Live"), "canary": reference("Live"),
                 "stage": reference("StageLive") })),
             "name": text(), "pools": { "type": "array", "items": text() },

@@ -67,7 +67,9 @@ impl Look {
 pub(super) fn service(service: &Value, look: Look) -> String {
     let running = &service["deployment"];
     let mut lines = head(service, look);
-    if !running.is_null() {
+    if running.is_null() {
+        lines.extend(ended(&service["last"], look));
+    } else {
         lines.push(stages(service, look));
         lines.push(look.paint(Ink::Faint, &look.cut(&format!("  {}", waits(running, &service["live"]["stage"])), 0)));
     }
@@ -83,6 +85,21 @@ pub(super) fn service(service: &Value, look: Look) -> String {
         lines.push(format!("  {} {}", look.paint(Ink::Faint, time), look.cut(&text(&event["text"]), time.len() + 3)));
     }
     lines.join("\n") + "\n"
+}
+
+/// How the last deployment ended, and why.
+fn ended(last: &Value, look: Look) -> Vec<String> {
+    let Some(status) = last["status"].as_str() else { return Vec::new() };
+    let ink = if status == "completed" { Ink::Green } else { Ink::Red };
+    let at = text(&last["completedAt"]);
+    let said = format!(
+        "{} {} at {}: {}",
+        text(&last["version"]),
+        status.replace('_', " "),
+        at.get(..19).unwrap_or(&at),
+        text(&last["text"])
+    );
+    look.wrap(&said, "  ").into_iter().map(|line| look.paint(ink, &line)).collect()
 }
 
 fn head(service: &Value, look: Look) -> Vec<String> {
@@ -292,6 +309,10 @@ shop  in progress  v2.1.0 on green for 50 % of users, stable v2.0.0 on blue
         paused["deployment"]["stages"] = (1..=40).map(|n| json!({ "percentage": n as f64 * 2.5 })).collect();
         let mut resting = example();
         resting["deployment"] = Value::Null;
+        resting["last"] = json!({ "version": "v2.1.0", "status": "rolled_back", "completedAt": "2026-01-01T12:09:00.000Z",
+            "text": "rolled back 38 ms after stage 1 began: canary 4 errors in 4 requests (4 users), stable 0 in 30" });
+        let drawn = service(&resting, Look { width: 80, colours: false });
+        assert!(drawn.contains("v2.1.0 rolled back at 2026-01-01T12:09:00: rolled back 38 ms after"), "{drawn}");
         resting["live"] = json!({ "stable": { "requestsPerSecond": 0.0 } });
         for (value, width) in [(&paused, 80), (&paused, 120), (&paused, 60), (&resting, 80), (&example(), 120)] {
             let drawn = service(value, Look { width, colours: false });

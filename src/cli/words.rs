@@ -32,8 +32,7 @@ fn table(header: &[&str], rows: &[Vec<String>]) -> String {
 pub(super) fn services(services: &[Value]) -> String {
     let row = |service: &Value| {
         let running = &service["deployment"];
-        let state =
-            if running.is_null() { "no deployment".to_owned() } else { deployment(running).replace('\n', ": ") };
+        let state = if running.is_null() { ended(service) } else { deployment(running).replace('\n', ": ") };
         vec![text(&service["name"]), text(&service["stable"]["pool"]), text(&service["stable"]["version"]), state]
     };
     let rows: Vec<_> = services.iter().map(row).collect();
@@ -42,6 +41,19 @@ pub(super) fn services(services: &[Value]) -> String {
         standings.iter().map(move |standing| format!("{}: {}\n", text(&service["name"]), evidence(standing)))
     });
     std::iter::once(table(&["SERVICE", "STABLE", "VERSION", "DEPLOYMENT"], &rows)).chain(evidence).collect()
+}
+
+/// What happened last, where nothing is running.
+pub(super) fn ended(service: &Value) -> String {
+    let last = &service["last"];
+    match last["status"].as_str() {
+        None => "no deployment".to_owned(),
+        Some(status) => {
+            let at = text(&last["completedAt"]);
+            let status = status.replace('_', " ");
+            format!("no deployment; {} {status} at {at}: serin deploy history", text(&last["version"]))
+        }
+    }
 }
 
 /// How one guard stands.

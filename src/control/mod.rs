@@ -46,7 +46,7 @@ pub use import::{FieldChange, Import, ImportChange, ImportHash, ImportReport, Im
 pub use outlook::{RolloutOutlook, StageOutlook, rollout_outlook};
 pub use ramps::RampOverview;
 pub use rehearsal::{RehearsalOverview, RehearsalRequest};
-pub use service::{ServiceLive, ServiceOverview};
+pub use service::{LastDeployment, ServiceLive, ServiceOverview};
 pub use warnings::{flag_warnings, lint_flags};
 
 use crate::snapshot::Snapshot;

@@ -70,8 +70,42 @@ pub struct ServiceOverview {
     pub pools: Vec<String>,
     /// The deployment that runs.
     pub deployment: Option<DeploymentRecord>,
+    /// The newest one that has ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last: Option<LastDeployment>,
     /// How it goes now.
     pub live: ServiceLive,
+}
+
+/// How a deployment ended.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LastDeployment {
+    /// Its id.
+    pub id: String,
+    /// What it released.
+    pub version: String,
+    /// Its end: `completed`, `rolled_back`.
+    pub status: String,
+    /// RFC 3339.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub completed_at: Option<String>,
+    /// The verdict's sentence, else the last thing that was told of it.
+    pub text: String,
+}
+
+impl LastDeployment {
+    fn of(record: &DeploymentRecord) -> Self {
+        let decided = record.decision.as_ref().map(|decision| decision.text.clone());
+        let told = || record.events.last().map(|event| event.text.clone());
+        Self {
+            id: record.id.clone(),
+            version: record.version.clone(),
+            status: record.status.clone(),
+            completed_at: record.completed_at.clone(),
+            text: decided.or_else(told).unwrap_or_default(),
+        }
+    }
 }
 
 /// How a service goes now.
@@ -379,6 +413,7 @@ impl ServiceControl {
             stable: self.stable_record(),
             pools: self.config.pools.iter().map(|pool| pool.name.clone()).collect(),
             deployment: self.current_record(),
+            last: self.history.front().map(LastDeployment::of),
             live: self.live(clock::now()),
         }
     }

@@ -131,7 +131,8 @@ function card() {
     "Both tracks now",
   );
   const meter = new Meter();
-  const element = h("li", { class: "card" }, h("h2", {}, link, pill.element), what, bar.element, wait, tracks.element, meter.element);
+  const ended = h("p", { class: "ended" });
+  const element = h("li", { class: "card" }, h("h2", {}, link, pill.element), what, bar.element, wait, tracks.element, meter.element, ended);
   return {
     element,
     update: (service) => {
@@ -145,6 +146,10 @@ function card() {
       if (running) bar.update(running, service.live.stage);
       text(wait, waits(running, service.live.stage));
       shown(wait, wait.textContent !== "");
+      const last = running ? null : service.last;
+      text(ended, last ? `${last.version} ${words.status(last.status)} ${words.time(last.completedAt)}: ${last.text}` : "");
+      attribute(ended, "class", `ended ${last?.status ?? ""}`);
+      shown(ended, Boolean(last));
       tracks.update(service);
       meter.update(running?.evidence);
     },
