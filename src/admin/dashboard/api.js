@@ -112,7 +112,6 @@ function found() {
   if (state.lost) {
     state.lost = null;
     tell("connection");
-    readFlags().catch(lost);
   }
 }
 
@@ -154,6 +153,8 @@ async function listen(signal) {
       if (response.status === 401) return tell("unknown");
       if (!response.ok) throw new Error(`the stream answered ${response.status}`);
       pause = 500;
+      // What has changed before the stream began is in none of its events.
+      await readFlags(signal);
       for await (const event of events(response.body)) {
         if (event.id) last = event.id;
         if (event.event === "reset") await readFlags(signal);
