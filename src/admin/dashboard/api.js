@@ -5,6 +5,7 @@
 
 const TOKEN = "serin-token";
 const EVERY = 1000;
+const RARELY = 10000;
 const RETRY_MAX = 5000;
 // A question that nobody answers for so long is as good as refused.
 const PATIENCE = 5000;
@@ -97,8 +98,13 @@ export async function readFlags(signal = stopped.signal) {
 
 const wait = (span, signal) =>
   new Promise((done) => {
-    const timer = setTimeout(done, span);
-    signal.addEventListener("abort", () => (clearTimeout(timer), done()), { once: true });
+    const end = () => {
+      clearTimeout(timer);
+      signal.removeEventListener("abort", end);
+      done();
+    };
+    const timer = setTimeout(end, span);
+    signal.addEventListener("abort", end);
   });
 
 function lost(error) {
@@ -124,10 +130,13 @@ async function ask(signal) {
   while (!signal.aborted) {
     const woken = new AbortController();
     now = () => woken.abort();
-    const began = performance.now();
+    let pause = EVERY;
     if (document.visibilityState === "visible") {
       try {
+        const began = performance.now();
         await readServices(signal);
+        // A thousand services are asked for less often: most of the time is others'.
+        pause = Math.min(Math.max(EVERY, (performance.now() - began) * 10), RARELY);
         found();
         tell("tick");
       } catch (error) {
@@ -135,8 +144,6 @@ async function ask(signal) {
         lost(error);
       }
     }
-    // A thousand services are asked for less often: most of the time is others'.
-    const pause = Math.max(EVERY, (performance.now() - began) * 10);
     await Promise.race([wait(pause, signal), new Promise((done) => woken.signal.addEventListener("abort", done))]);
   }
 }
