@@ -437,10 +437,11 @@ fn collect<'a>(command: &'a Command, path: &str, inherited: &[&'a Arg], out: &mu
         "serin" => Vec::new(),
         _ => inherited.iter().copied().chain(own(command).into_iter().filter(|arg| arg.is_global_set())).collect(),
     };
-    if command.get_subcommands().next().is_none() {
+    let mut below = command.get_subcommands().filter(|command| command.get_name() != "help").peekable();
+    if below.peek().is_none() {
         out.push((path.to_owned(), command, inherited.to_vec()));
     }
-    for inner in command.get_subcommands() {
+    for inner in below {
         collect(inner, &format!("{path} {}", inner.get_name()), &handed_down, out);
     }
 }

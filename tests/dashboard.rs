@@ -243,7 +243,7 @@ fn a_flags_change_is_in_the_next_request() {
     // Somebody else has changed it meanwhile.
     browser.press("new-cart");
     browser.write("dialog [name=description]", "mine");
-    serin.does(&["flags", "set", "new-cart", "--description", "theirs"]);
+    serin.does(&["flags", "set", "new-cart", "--description", "theirs", "--rollout", "0"]);
     browser.press("Save");
     browser.sees("dialog .problem", "changed");
     browser.press("Cancel");

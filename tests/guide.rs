@@ -157,13 +157,16 @@ fn flags_are_managed_by_both() {
     assert_eq!(serin.get("/api/flags/new-feature")["rolloutPercentage"], 10);
     let got: Value = serde_json::from_str(&serin.does(&["--output", "json", "flags", "get", "new-feature"])).unwrap();
     assert_eq!(got, serin.get("/api/flags/new-feature"));
-    // updateRolloutPercentage: 10 % → 25 % → 50 % → 100 %, and clamped.
+    // updateRolloutPercentage: 10 % → 25 % → 50 % → 100 %, and clamped; a hand's typing error
+    // would be everybody: the command line refuses it.
     for (given, stored) in [(25.0, 25), (50.0, 50), (100.0, 100), (250.0, 100), (-3.0, 0)] {
         let (status, flag) = serin.api("PATCH", "/api/flags/new-feature", &json!({ "rolloutPercentage": given }));
         assert_eq!((status, &flag["rolloutPercentage"]), (200, &json!(stored)));
         serin.does(&["flags", "rollout", "new-feature", "7"]);
-        serin.does(&["flags", "rollout", "new-feature", "--", &given.to_string()]);
-        assert_eq!(serin.get("/api/flags/new-feature")["rolloutPercentage"], stored);
+        let by_hand = serin.cli(&["flags", "rollout", "new-feature", "--", &given.to_string()]);
+        let fits = (0.0..=100.0).contains(&given);
+        assert_eq!(by_hand.status.success(), fits, "{by_hand:?}");
+        assert_eq!(serin.get("/api/flags/new-feature")["rolloutPercentage"], if fits { stored } else { 7 });
     }
     serin.does(&["flags", "disable", "new-feature"]);
     assert_eq!(serin.get("/api/flags/new-feature")["enabled"], false);

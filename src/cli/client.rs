@@ -10,7 +10,7 @@ use http::{Method, Request};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use tokio::net::TcpStream;
 
 use super::CliError;
@@ -31,6 +31,9 @@ pub(super) struct Api {
     pub(super) output: Output,
     runtime: tokio::runtime::Runtime,
 }
+
+/// The code of an answer that is no JSON; Serin has none of this name.
+const NOT_SERIN: &str = "notSerin";
 
 /// A refusal of the API.
 struct Refusal {
@@ -164,18 +167,33 @@ impl Api {
 async fn read(response: http::Response<Incoming>) -> Result<Result<Value, Refusal>, hyper::Error> {
     let status = response.status();
     let bytes = response.into_body().collect().await?.to_bytes();
-    let body: Value = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
+    let body = match serde_json::from_slice(&bytes) {
+        Ok(body) => body,
+        // Probes are answered in plain words.
+        Err(_) if bytes.starts_with(b"ready") => Value::Null,
+        // The admin API speaks JSON, of errors as well: this is the proxy's port, or an app's.
+        Err(_) => return Ok(Err(Refusal { status: status.as_u16(), body: json!({ "code": NOT_SERIN }) })),
+    };
     Ok(if status.is_success() { Ok(body) } else { Err(Refusal { status: status.as_u16(), body }) })
 }
 
 fn refused(refusal: &Refusal) -> CliError {
     let Refusal { status, body } = refusal;
+    if body["code"] == NOT_SERIN {
+        return CliError::Refused {
+            detail: format!("what answers there ({status}) is not Serin's admin API: its proxy, or an app?"),
+            next: "--admin is admin.address of the configuration, by default http://127.0.0.1:9900".to_owned(),
+        };
+    }
     let detail = body["detail"].as_str().map_or_else(|| format!("status {status}"), str::to_owned);
     let field = body["field"].as_str().map(|field| format!("{field}: ")).unwrap_or_default();
     let next = match (status, body["code"].as_str().unwrap_or_default()) {
         (401, _) => "set SERIN_ADMIN_TOKEN to one of admin.tokens",
         (403, "forbidden") => "use a token with the role `write`",
-        (_, "noDeployment") => "serin deploy start VERSION starts one; serin deploy history shows the last ones",
+        (_, "noDeployment") => {
+            "serin deploy start VERSION starts one; serin deploy undo goes back to the version before; serin deploy \
+             history shows the last ones"
+        }
         (_, "wrongVersion" | "wayBackChanged" | "stableUnhealthy") => "--force does it all the same",
         (_, "notFound") => "serin status and serin flags list show what there is",
         (_, "whichService") => "--service NAME says which one",

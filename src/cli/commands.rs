@@ -8,7 +8,7 @@ use crate::demo::DemoOptions;
 
 /// A reverse proxy for progressive delivery.
 #[derive(Debug, Parser)]
-#[command(name = "serin", version, about, disable_help_subcommand = true)]
+#[command(name = "serin", version, about)]
 #[command(after_help = "Exit codes: 0 fine, 1 wrong, 2 usage; following a deployment: 3 rolled back, 4 timeout.")]
 pub(super) struct Cli {
     /// Where the admin API is
@@ -92,6 +92,14 @@ pub(super) struct SimulateOptions {
 }
 
 /// `0.05` or `5%`
+/// A typing error is not to be everybody.
+fn percentage(text: &str) -> Result<f64, String> {
+    match text.trim_end_matches('%').trim().parse::<f64>() {
+        Ok(number) if (0.0..=100.0).contains(&number) => Ok(number),
+        _ => Err("a percentage is from 0 to 100".to_owned()),
+    }
+}
+
 fn fraction(text: &str) -> Result<f64, String> {
     let (number, of) = text.strip_suffix('%').map_or((text, 1.0), |percent| (percent, 100.0));
     match number.trim().parse::<f64>() {
@@ -440,7 +448,7 @@ pub(super) enum Flags {
         /// Its name
         name: String,
     },
-    /// Create or replace a flag
+    /// Create a flag, or change what is given of one
     Set {
         /// Its name
         name: String,
@@ -450,12 +458,12 @@ pub(super) enum Flags {
         /// Switch it off for everybody
         #[arg(long)]
         disabled: bool,
-        /// The part of users that have it on, 0 to 100
-        #[arg(long, default_value_t = 0.0)]
-        rollout: f64,
+        /// The part of users that have it on, 0 to 100; 0 unless given
+        #[arg(long, value_parser = percentage)]
+        rollout: Option<f64>,
         /// Rules as JSON: '[{"type": "group", "value": "beta-testers"}]'
-        #[arg(long, default_value = "[]")]
-        rules: String,
+        #[arg(long)]
+        rules: Option<String>,
         /// Further fields as JSON: '{"variants": {"red": {"value": "#f00"}}, "defaultVariant": "red"}'
         #[arg(long, default_value = "{}")]
         fields: String,
@@ -465,6 +473,7 @@ pub(super) enum Flags {
         /// Its name
         name: String,
         /// 0 to 100
+        #[arg(value_parser = percentage)]
         percentage: f64,
     },
     /// Switch a flag on

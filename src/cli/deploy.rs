@@ -28,6 +28,8 @@ fn show_plan(api: &Api, base: &str) {
 pub(super) const LOOK: Duration = Duration::from_millis(250);
 /// It was rolled back.
 const ROLLED_BACK: u8 = 3;
+/// After so long without a request whoever waits is told.
+const ALONE: Duration = Duration::from_secs(15);
 /// It had not ended in time.
 pub(super) const TIMEOUT: u8 = 4;
 
@@ -101,7 +103,16 @@ pub(super) fn run(api: &Api, service: Option<&str>, command: Deploy) -> Result<E
         Deploy::Retry => (verb("retry"), json!({}), None),
         Deploy::Return => (verb("return"), json!({}), None),
     };
+    // A start takes the place of what runs.
+    let before = if wait.is_some() { api.find(&format!("{base}/deployment"))? } else { None };
     let answer = api.call(&Method::POST, &path, Some(&body))?;
+    if let Some(before) = before.filter(|before| before["id"] != answer["id"] && api.output == Output::Table) {
+        line(&format!(
+            "{} (at {} %) has ended for it",
+            words::text(&before["version"]),
+            words::text(&before["currentPercentage"])
+        ));
+    }
     match wait {
         Some(Wait { wait: true, timeout }) => follow(api, &base, &answer, timeout.as_deref()),
         _ => {
@@ -150,7 +161,14 @@ fn follow(api: &Api, base: &str, first: &Value, timeout: Option<&str>) -> Result
     let id = words::text(&first["id"]);
     let mut told = 0;
     let mut record = first.clone();
+    let mut alone = clock::now();
     loop {
+        // Without traffic nothing moves, and nothing is said.
+        let requests = record["metrics"]["canaryRequests"].as_u64().unwrap_or_default();
+        if requests == 0 && clock::now().since(alone) >= ALONE && api.output == Output::Table {
+            alone = clock::now();
+            line("no request has come to the canary yet: is there traffic through Serin's listener?");
+        }
         if matches!(api.output, super::commands::Output::Table) {
             let events = record["events"].as_array().map_or(&[][..], Vec::as_slice);
             for event in events.iter().skip(told) {

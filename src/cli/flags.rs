@@ -21,20 +21,24 @@ pub(super) fn run(api: &Api, command: Flags) -> Result<(), CliError> {
         }
         Flags::Get { name } => api.get(&path(&name))?,
         Flags::Set { name, description, disabled, rollout, rules, fields: more } => {
-            let rules: Value = serde_json::from_str(&rules)
-                .map_err(|error| CliError::Usage(format!("--rules is no JSON: {error}")))?;
+            let rules = rules.as_deref().map(serde_json::from_str::<Value>).transpose();
+            let rules = rules.map_err(|error| CliError::Usage(format!("--rules is no JSON: {error}")))?;
             let more: Map<String, Value> = serde_json::from_str(&more)
                 .map_err(|error| CliError::Usage(format!("--fields is no JSON object: {error}")))?;
+            // What is not given stays as it is, or is as it is of a new flag.
+            let is_there = api.find(&path(&name))?.is_some();
+            let or_new = |value: Option<Value>, new: Value| if is_there { value } else { value.or(Some(new)) };
             let mut body = fields([
                 ("description", text(description)),
-                ("enabled", Some(json!(!disabled))),
-                ("rolloutPercentage", Some(json!(rollout))),
-                ("rules", Some(rules)),
+                ("enabled", or_new(disabled.then_some(json!(false)), json!(true))),
+                ("rolloutPercentage", or_new(rollout.map(Value::from), json!(0))),
+                ("rules", or_new(rules, json!([]))),
             ]);
             if let Value::Object(body) = &mut body {
                 body.extend(more);
             }
-            api.call(&Method::PUT, &path(&name), Some(&body))?
+            let method = if is_there { Method::PATCH } else { Method::PUT };
+            api.call(&method, &path(&name), Some(&body))?
         }
         Flags::Rollout { name, percentage } => {
             api.call(&Method::PATCH, &path(&name), Some(&json!({ "rolloutPercentage": percentage })))?

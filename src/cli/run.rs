@@ -40,7 +40,7 @@ pub(super) fn run(file: &Path) -> Result<(), CliError> {
     for address in server.addresses() {
         tracing::info!(%address, "listening");
     }
-    tracing::info!(address = %server.admin(), "admin API");
+    tracing::info!(address = %server.admin(), "admin API and dashboard");
     if let Some(address) = server.ofrep() {
         tracing::info!(%address, "flags for apps (OFREP)");
     }

@@ -585,6 +585,13 @@ fn pool_for(service: &ServiceControl, named: Option<&str>, aa: bool) -> Result<u
         (None, Some(wanted)) => {
             Err(conflict("unknownPool", &format!("`{service_name}` has no pool `{wanted}`; it has {names}")))
         }
+        (None, None) if pools.len() == 1 => Err(conflict(
+            "noPool",
+            &format!(
+                "`{service_name}` has one pool, which is stable: add another one for the new version (`canary: http://…` \
+                 beside `stable`, or one more of its `pools`); it is in force within a second"
+            ),
+        )),
         (None, None) => {
             Err(conflict("noPool", &format!("which pool brings the new version? `{service_name}` has {names}")))
         }

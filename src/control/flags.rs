@@ -80,7 +80,10 @@ impl Controller {
         }
         let moved = patch.get("rolloutPercentage").is_some() && !patch.contains_key("ramp");
         if moved && self.ramps.names().iter().any(|name| name.as_str() == order.name) {
-            let detail = "a ramp moves this flag's percentage: end the ramp first, or steer it".to_owned();
+            let detail =
+                "a ramp moves this flag's percentage: `serin flags ramp promote` or `rollback` ends it, `advance` and \
+                 `pause` steer it"
+                    .to_owned();
             return Err(ControlError::Conflict { code: "ramping", detail });
         }
         for (key, mut value) in patch {

@@ -107,6 +107,24 @@ pub(super) fn sockets(
     Ok(BoundAddress { local, per_worker, held: HeldSockets { address, sockets: held } })
 }
 
+/// Makes sure that nobody listens there: sockets that share their address join those of another
+/// process, too, and two Serins would halve the traffic without a word.
+///
+/// # Errors
+/// Where somebody does, and has not handed the address over.
+pub(super) fn claim(address: SocketAddr, inherited: &Inherited) -> Result<(), ProxyError> {
+    if address.port() == 0 || inherited.all().iter().any(|held| held.address == address) {
+        return Ok(());
+    }
+    let alone = || {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_reuse_address(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(1)
+    };
+    alone().map_err(|source| ProxyError::Listen { address, source })
+}
+
 /// A socket that shares its address with the other workers': the kernel spreads connections.
 fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;

@@ -9,7 +9,7 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::mpsc::unbounded_channel;
 
 use super::listening::{Bound, Order, Orders};
-use super::sockets::{HeldSockets, Inherited, ProxyError, sockets};
+use super::sockets::{HeldSockets, Inherited, ProxyError, claim, sockets};
 use super::worker::{Shared, Worker, run};
 use crate::config::{Config, Listener};
 
@@ -41,6 +41,9 @@ impl Proxy {
         shared: Shared,
         inherited: &mut Inherited,
     ) -> Result<Self, ProxyError> {
+        for listener in &config.listeners {
+            claim(listener.address, inherited)?;
+        }
         Ok(Self { shared, bound: BoundAll::bind(&config.listeners, workers, inherited)? })
     }
 

@@ -128,8 +128,8 @@ export const refresh = () => now();
 // `tick` follows each answer: pages ask for more of their own then.
 async function ask(signal) {
   while (!signal.aborted) {
-    const woken = new AbortController();
-    now = () => woken.abort();
+    // Made before the question: what changes meanwhile is asked for at once.
+    const woken = new Promise((done) => (now = done));
     let pause = EVERY;
     if (document.visibilityState === "visible") {
       try {
@@ -144,7 +144,7 @@ async function ask(signal) {
         lost(error);
       }
     }
-    await Promise.race([wait(pause, signal), new Promise((done) => woken.signal.addEventListener("abort", done))]);
+    await Promise.race([wait(pause, signal), woken]);
   }
 }
 document.addEventListener("visibilitychange", () => now());

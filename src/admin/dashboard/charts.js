@@ -37,7 +37,7 @@ export class Chart {
     this.place = h("div", { class: "plot", "aria-hidden": "true" });
     this.values = this.lines.map(() => h("b", {}, "–"));
     const legend = this.lines.map((line, index) =>
-      h("li", { class: "legend" }, h("i", { class: `swatch ${line.color.slice(2)}${line.dash ? " dashed" : ""}` }), `${line.label} `, this.values[index]),
+      h("li", { class: "legend" }, h("i", { class: `swatch ${line.color.slice(2)} ${line.dash ? (line.dash[0] === 1 ? "dotted" : "dashed") : "line"}` }), `${line.label} `, this.values[index]),
     );
     this.element = h(
       "figure",

@@ -215,11 +215,13 @@ function tellDecision(box, deployment) {
   const key = sentence ? `${deployment.id}/${sentence}` : "";
   if (box.dataset.key === key || !sentence) return;
   box.dataset.key = key;
+  // What somebody decided is no failure.
+  attribute(box, "class", deployment.decision ? "decision" : "decision calm");
   const found = deployment.decision;
   const routes = (found?.routes ?? []).map((route) => h("li", {}, h("code", {}, route.route), ` ${route.what}: ${words.count(route.errors)}`));
   const ids = found?.requestIds ?? [];
   box.replaceChildren(
-    h("h2", {}, deployment.status === "paused" ? "Paused by a guard" : `${deployment.version} was rolled back`),
+    h("h2", {}, deployment.status === "paused" ? "Paused by a guard" : `${deployment.version} was rolled back${found ? "" : " by hand"}`),
     h("p", {}, sentence),
     routes.length ? h("div", {}, h("h3", {}, "Where it failed"), h("ul", {}, routes)) : "",
     ids.length ? h("details", {}, h("summary", {}, "Requests to look up in your logs"), h("ul", { class: "ids" }, ids.map((id) => h("li", {}, h("code", {}, id))))) : "",
@@ -247,7 +249,7 @@ function historyRow() {
   return {
     element: h("tr", {}, cells),
     update: (deployment) => {
-      pill.update(deployment.status);
+      pill.update(deployment.status, !deployment.decision);
       text(cells[0], deployment.version);
       text(cells[2], words.time(deployment.startedAt));
       text(cells[3], words.time(deployment.completedAt));

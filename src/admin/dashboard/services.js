@@ -49,9 +49,10 @@ export class Status {
     this.element = h("span", { class: "pill" });
   }
 
-  update(value) {
+  // `calm`: no guard has decided that.
+  update(value, calm = false) {
     text(this.element, value ? words.status(value) : "no deployment");
-    attribute(this.element, "class", `pill ${value ?? "none"}`);
+    attribute(this.element, "class", `pill ${calm && value === "rolled_back" ? "calm" : (value ?? "none")}`);
   }
 }
 
