@@ -66,11 +66,14 @@ fn nobody_sees_the_errors_of_a_canary_that_fails_everything() {
     }
     let record = eventually("the rollback", || Some(serin.deployment()).filter(|d| d["status"] == "rolled_back"));
     assert_eq!(record["metrics"]["canaryErrors"], shielded, "each is the canary's error");
-    assert_eq!((record["decision"]["rule"].as_str(), shielded), (Some("errors"), 4));
-    assert_eq!(attempts(&serin, "shield", "success"), 4.0);
+    // Errors of four users prove it. Two of them may share a bucket, which is one user to the judge.
+    let decision = &record["decision"];
+    assert_eq!((decision["rule"].as_str(), decision["canary"]["users"].as_u64()), (Some("errors"), Some(4)));
+    assert!((4..=6).contains(&shielded), "{shielded}");
+    assert_eq!(attempts(&serin, "shield", "success"), f64::from(shielded));
     assert_eq!(serin.metrics().sum("serin_outcomes_total", &[]), 600.0, "one outcome an exchange");
     let stable = serin.metrics().sum("serin_outcomes_total", &["track=\"stable\"", "outcome=\"success\""]);
-    assert_eq!(stable, 596.0, "a shielded request is no outcome of stable");
+    assert_eq!(stable, 600.0 - f64::from(shielded), "a shielded request is no outcome of stable");
 }
 
 #[test]
