@@ -24,7 +24,7 @@ const RESTING: usize = 300;
 const EVERY: Duration = Duration::from_secs(1);
 /// What is told as now.
 const NOW: Duration = Duration::from_secs(10);
-const QUANTILES: [f64; 3] = [0.5, 0.95, 0.99];
+const PERCENTILES: [f64; 3] = [0.5, 0.95, 0.99];
 
 /// What happened from one look to the next.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
@@ -52,7 +52,15 @@ pub struct TrackSample {
     pub requests: u64,
     /// Those that were errors.
     pub errors: u64,
-    /// The median of latencies, in milliseconds; of the slower part where two became one.
+    /// How long answers took; of the slower part where two became one.
+    #[serde(flatten)]
+    pub latency: Quantiles,
+}
+
+/// Latencies in milliseconds; absent without an answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Quantiles {
+    /// The median.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub p50: Option<f32>,
     /// The 95th percentile.
@@ -83,15 +91,9 @@ pub struct Live {
     /// Errors among them, 0 to 1; absent where there were none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error_rate: Option<f64>,
-    /// The median of latencies in milliseconds, over the deployment; without one, since the start.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub p50: Option<f32>,
-    /// The 95th percentile of them.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub p95: Option<f32>,
-    /// The 99th percentile of them.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub p99: Option<f32>,
+    /// How long answers took, over the deployment; without one, since the start.
+    #[serde(flatten)]
+    pub latency: Quantiles,
 }
 
 /// A course, or its end.
@@ -121,8 +123,7 @@ impl Pace {
 
     /// Rate and errors of a track in the last seconds, with these latencies.
     pub(super) fn live(&self, track: Track, latency: &MergedLatency) -> Live {
-        let [p50, p95, p99] = millis(latency.quantiles(QUANTILES));
-        let rest = Live { p50, p95, p99, ..Live::default() };
+        let rest = Live { latency: Quantiles::of(latency.quantiles(PERCENTILES)), ..Live::default() };
         let (Some((from, before)), Some((to, counts))) = (self.0.front(), self.0.back()) else { return rest };
         let requests = counts[track.index()].0.saturating_sub(before[track.index()].0);
         let errors = counts[track.index()].1.saturating_sub(before[track.index()].1);
@@ -178,13 +179,10 @@ impl Course {
         let track = |track: Track| {
             let (requests, errors) = reading.counts[track.index()];
             let (before, errors_before) = self.counts[track.index()];
-            let [p50, p95, p99] = millis(latest[track.index()].take(QUANTILES));
             TrackSample {
                 requests: requests.saturating_sub(before),
                 errors: errors.saturating_sub(errors_before),
-                p50,
-                p95,
-                p99,
+                latency: Quantiles::of(latest[track.index()].take(PERCENTILES)),
             }
         };
         let sample = Sample {
@@ -245,10 +243,20 @@ impl TrackSample {
         Self {
             requests: self.requests + next.requests,
             errors: self.errors + next.errors,
-            p50: higher(self.p50, next.p50),
-            p95: higher(self.p95, next.p95),
-            p99: higher(self.p99, next.p99),
+            latency: self.latency.and(next.latency),
         }
+    }
+}
+
+impl Quantiles {
+    fn of(spans: Option<[Duration; 3]>) -> Self {
+        let [p50, p95, p99] =
+            spans.map_or([None; 3], |spans| spans.map(|span| Some((span.as_secs_f64() * 1e3) as f32)));
+        Self { p50, p95, p99 }
+    }
+
+    fn and(self, next: Self) -> Self {
+        Self { p50: higher(self.p50, next.p50), p95: higher(self.p95, next.p95), p99: higher(self.p99, next.p99) }
     }
 }
 
@@ -272,10 +280,6 @@ fn higher<T: PartialOrd>(one: Option<T>, other: Option<T>) -> Option<T> {
         (Some(one), Some(other)) => Some(if other > one { other } else { one }),
         (one, other) => one.or(other),
     }
-}
-
-fn millis(spans: Option<[Duration; 3]>) -> [Option<f32>; 3] {
-    spans.map_or([None; 3], |spans| spans.map(|span| Some((span.as_secs_f64() * 1e3) as f32)))
 }
 
 /// What a path or query of samples names is not there.
@@ -343,7 +347,7 @@ mod tests {
             pace.look(at(second), || panic!("once a second"));
         }
         let live = pace.live(Track::Canary, &latency);
-        assert_eq!((live.requests_per_second, live.error_rate, live.p95), (10.0, Some(0.1), None));
+        assert_eq!((live.requests_per_second, live.error_rate, live.latency.p95), (10.0, Some(0.1), None));
         assert_eq!(pace.live(Track::Stable, &latency).error_rate, None);
         assert_eq!(pace.0.len(), 11);
     }
@@ -351,11 +355,11 @@ mod tests {
     #[test]
     fn of_two_that_become_one_the_worse_is_kept() {
         let sample = |p95, evidence| Sample {
-            canary: TrackSample { p95, ..TrackSample::default() },
+            canary: TrackSample { latency: Quantiles { p95, ..Quantiles::default() }, ..TrackSample::default() },
             evidence: Evidence { errors: evidence, ..Evidence::default() },
             ..Sample::default()
         };
         let both = sample(Some(9.0), None).and(sample(Some(5.0), Some(80.0)));
-        assert_eq!((both.canary.p95, both.evidence.errors), (Some(9.0), Some(80.0)));
+        assert_eq!((both.canary.latency.p95, both.evidence.errors), (Some(9.0), Some(80.0)));
     }
 }

@@ -36,7 +36,7 @@ use tokio::sync::{mpsc, oneshot};
 
 pub use checkpoint::Checkpoint;
 pub use controller::{Controller, Setup};
-pub use course::{Evidence, Live, Sample, Samples, TrackSample};
+pub use course::{Evidence, Live, Quantiles, Sample, Samples, TrackSample};
 pub use deployment::StageLive;
 pub use deployments::{Action, Answers, OUTCOMES_MAX, Order, OutcomeReport, StartRequest, Started};
 pub use error::ControlError;
