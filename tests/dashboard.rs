@@ -174,7 +174,7 @@ fn what_hurts_asks_first_and_every_verb_works() {
     browser.press("Roll back…");
     browser.write("dialog [name=reason]", "<img src=x onerror=alert(1)>");
     browser.press("Roll back");
-    browser.sees(".decision", "other was rolled back");
+    browser.sees(".decision", "other was ended by hand");
     browser.sees(".decision", "<img src=x onerror=alert(1)>");
     browser.sees(".timeline", "<img src=x onerror=alert(1)>");
     assert_eq!(browser.js("return document.querySelectorAll('main img').length"), 0, "text is text");
@@ -340,6 +340,93 @@ fn who_may_only_read_sees_no_buttons_and_a_token_is_in_no_address() {
     assert!(places.as_str().unwrap().contains("/api/events"), "changes come by a stream: {places}");
     let (_, rest): (Vec<_>, Vec<_>) = browser.console().into_iter().partition(|line| line.contains("/api/caller"));
     assert_eq!(rest, [""; 0]);
+}
+
+#[test]
+fn what_was_shown_is_what_is_changed() {
+    if !browsers() {
+        return;
+    }
+    let serin = Serin::start(&format!("stable: http://{0}\ncanary: http://{0}", echo("app")));
+    serin.does(&["deploy", "start", "a"]);
+    let browser = Browser::open(serin.admin, &[]);
+    browser.go("/#/services/default");
+    for (verb, confirm) in [("Promote…", "Promote"), ("Roll back…", "Roll back")] {
+        let before = serin.deployment()["version"].as_str().unwrap().to_owned();
+        browser.press(verb);
+        browser.sees("dialog h2", &before);
+        serin.does(&["deploy", "start", &format!("{before}{before}")]);
+        browser.sees(".what", &format!("{before}{before} on"));
+        browser.press(confirm);
+        eventually("a refusal", || (!browser.text("dialog .problem").is_empty()).then_some(()));
+        browser.press("Cancel");
+        assert_eq!(serin.deployment()["version"], format!("{before}{before}"));
+        assert_eq!(serin.deployment()["currentPercentage"], 10);
+    }
+    // One that begins and ends between two looks stands in the history all the same.
+    serin.does(&["deploy", "rollback"]);
+    serin.does(&["deploy", "start", "quick", "--strategy", "instant", "--bake", "0s"]);
+    browser.sees(".history", "quick");
+    browser.sees(".timeline", "quick is stable now");
+
+    // Saving what nobody has touched changes nothing, whatever ids look like.
+    let rules = json!([{ "type": "user", "value": ["a,b", "c"] }, { "type": "group", "value": " lead " },
+        { "type": "user", "value": ["one"] }]);
+    let flag = json!({ "enabled": true, "rolloutPercentage": 12.34, "rules": rules });
+    assert_eq!(serin.api("PUT", "/api/flags/odd", &flag).0, 200);
+    browser.press("Flags");
+    browser.sees(".rollout output", "12.34 %");
+    browser.press("odd");
+    browser.press("Save");
+    eventually("no dialog", || browser.text("dialog").is_empty().then_some(()));
+    let stored = serin.get("/api/flags/odd");
+    assert_eq!((&stored["rules"], &stored["rolloutPercentage"]), (&rules, &json!(12.34)));
+    assert!(stored.get("description").is_none(), "{stored}");
+    browser.press("odd");
+    browser.write("dialog [name=rolloutPercentage]", "");
+    browser.press("Save");
+    browser.sees("dialog .problem", "a percentage");
+    browser.press("Cancel");
+    assert_eq!(serin.get("/api/flags/odd")["rolloutPercentage"], 12.34, "nothing is not 0");
+
+    // Addresses that lead nowhere, and the way to the content.
+    for nowhere in ["#/services/%E0%A4%A", "#/nope", "#/services/a/b"] {
+        browser.go(&format!("/{nowhere}"));
+        browser.sees("main", "There is no such page.");
+    }
+    browser.go("/#/flags");
+    browser.js("document.querySelector('.skip').focus()");
+    browser.key(ENTER);
+    eventually("the content", || (browser.js("return document.activeElement.id") == "main").then_some(()));
+    browser.sees("h1", "Flags");
+    let (_, rest): (Vec<_>, Vec<_>) = browser.console().into_iter().partition(|line| line.contains("412"));
+    assert_eq!(rest, [""; 0]);
+}
+
+#[test]
+fn a_token_that_is_taken_away_ends_the_session() {
+    if !browsers() {
+        return;
+    }
+    let app = echo("app");
+    let variables = [("W", "write-token-0123456789"), ("R", "read-token-0123456789"), ("O", "record-token-0123456789")];
+    let serin = Serin::start_bare(&format!("{TOKENS}\nstable: http://{app}"), &variables);
+    let browser = Browser::open(serin.admin, &[]);
+    browser.write("[name=token]", "read-token-0123456789");
+    browser.keys("[name=token]", ENTER);
+    browser.sees("#caller", "wall (read)");
+    browser.go("/#/flags");
+    browser.sees("main", "There are no flags yet.");
+    let state = serin.folder.path().join("state");
+    serin.write_text(&format!(
+        "state: {{ directory: '{}' }}\nlisteners: [ {{ address: '127.0.0.1:0' }} ]\nadmin: {{ address: '127.0.0.1:0', \
+         tokens: [ {{ name: ci, env: W, role: write }} ] }}\nstable: http://{app}\n",
+        state.display()
+    ));
+    browser.sees("main", "Sign in");
+    browser.sees(".problem", "not known any more");
+    assert_eq!(browser.js("return sessionStorage.length"), 0);
+    assert_eq!(browser.text("#told"), "", "and is told nothing more");
 }
 
 #[test]

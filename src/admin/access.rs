@@ -173,6 +173,20 @@ impl Gate {
     }
 }
 
+/// By which gate a call came in.
+#[derive(Clone)]
+pub(super) struct Admission {
+    gates: Arc<Gates>,
+    gate: Arc<Gate>,
+}
+
+impl Admission {
+    /// Whether that is still the gate of now: behind another one the token may be worth nothing.
+    pub(super) fn holds(&self) -> bool {
+        Arc::ptr_eq(&self.gates.0.load(), &self.gate)
+    }
+}
+
 /// Lets a call pass, or answers why not; a write leaves an audit line either way.
 pub(super) async fn check(
     State((gates, access)): State<(Arc<Gates>, Access)>,
@@ -184,7 +198,8 @@ pub(super) async fn check(
     if for_sdk {
         take_api_key(request.headers_mut());
     }
-    let admitted = gates.0.load().admit(access, request.method(), request.headers());
+    let gate = gates.0.load_full();
+    let admitted = gate.admit(access, request.method(), request.headers());
     let line = matches!(access, Access::Write).then(|| {
         let by = admitted.as_ref().map_or_else(|_| Arc::from("?"), |caller| Arc::clone(&caller.name));
         (by, request.method().clone(), request.uri().path().to_owned())
@@ -192,6 +207,7 @@ pub(super) async fn check(
     let response = match admitted {
         Ok(caller) => {
             request.extensions_mut().insert(caller);
+            request.extensions_mut().insert(Admission { gates: Arc::clone(&gates), gate });
             next.run(request).await
         }
         Err(problem) if for_sdk => {

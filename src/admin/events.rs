@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Extension;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::sse::{Event, KeepAlive, Sse};
@@ -11,6 +12,7 @@ use tokio_stream::wrappers::BroadcastStream;
 use tokio_stream::wrappers::errors::BroadcastStreamRecvError;
 use tokio_stream::{Stream, StreamExt};
 
+use super::access::Admission;
 use super::api::Admin;
 use crate::control::{Change, Events};
 
@@ -19,6 +21,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 pub(super) async fn stream(
     State(admin): State<Admin>,
+    Extension(admission): Extension<Admission>,
     headers: HeaderMap,
 ) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
     let events = admin.control.events().clone();
@@ -34,7 +37,9 @@ pub(super) async fn stream(
         Err(BroadcastStreamRecvError::Lagged(_)) => reset(),
     });
     let hello = Event::default().comment("changes follow");
-    let all = tokio_stream::iter([hello].into_iter().chain(first)).chain(coming).map(Ok);
+    let all = tokio_stream::iter([hello].into_iter().chain(first)).chain(coming);
+    // Tokens have changed: who still has one comes again, and goes on behind the last event.
+    let all = all.take_while(move |_| admission.holds()).map(Ok);
     Sse::new(all).keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
 }
 

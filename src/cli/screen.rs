@@ -170,6 +170,10 @@ fn waits(running: &Value, stage: &Value) -> String {
     let number = |key: &str| stage[key].as_f64().unwrap_or_default();
     let left = number("seconds") - number("elapsedSeconds");
     let missing = number("minRequests") - number("canaryRequests");
+    let stages = elements(&running["stages"]).len() as u64;
+    if running["currentStageIndex"].as_u64().is_some_and(|index| index >= stages) {
+        return format!("watched for {} more, then it is stable", span(left.max(0.0)));
+    }
     match (left > 0.0, missing > 0.0) {
         (true, true) => format!("next stage in {}, at least {missing} more canary requests", span(left)),
         (true, false) => format!("next stage in {}", span(left)),

@@ -30,14 +30,24 @@ pub(super) fn run(api: &Api, service: Option<&str>, watch: bool) -> Result<(), C
     // Where nobody looks at a screen, each state is printed behind the other.
     let terminal = std::io::stdout().is_terminal();
     let colours = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let mut answer = read(api, service)?;
+    let mut lost = String::new();
     loop {
-        let answer = read(api, service)?;
         let (width, height) = size();
         let look = Look { width, colours };
         let screens: Vec<String> = services(&answer).iter().map(|service| screen::service(service, look)).collect();
-        let drawn = screens.join("\n");
+        let drawn = format!("{lost}{}", screens.join("\n"));
         line(&if terminal { redrawn(&drawn, height) } else { drawn });
         std::thread::sleep(REDRAW);
+        // Serin may be restarting: what was seen last stays, and it is asked again.
+        lost = match read(api, service) {
+            Ok(newer) => {
+                answer = newer;
+                String::new()
+            }
+            Err(CliError::Unreachable { address, .. }) => format!("no connection to {address}: as it was last seen\n"),
+            Err(error) => return Err(error),
+        };
     }
 }
 
@@ -52,13 +62,11 @@ fn redrawn(drawn: &str, height: usize) -> String {
     format!("{HOME}{shown}{CLEAR_LINE}{CLEAR_REST}")
 }
 
-/// The screen's size; `$COLUMNS` goes before what it says, and where nobody knows it is the
-/// size that fits everywhere.
+/// The screen's size; without a screen `$COLUMNS`, else what fits everywhere.
 fn size() -> (usize, usize) {
     let own = rustix::termios::tcgetwinsize(std::io::stdout()).ok().filter(|size| size.ws_col > 0);
-    let known = own.map_or((WIDTH, HEIGHT), |size| (usize::from(size.ws_col), usize::from(size.ws_row)));
-    let columns = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
-    (columns.unwrap_or(known.0), known.1)
+    let columns = || std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok()).unwrap_or(WIDTH);
+    own.map_or_else(|| (columns(), HEIGHT), |size| (usize::from(size.ws_col), usize::from(size.ws_row)))
 }
 
 fn read(api: &Api, service: Option<&str>) -> Result<Value, CliError> {

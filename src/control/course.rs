@@ -19,9 +19,11 @@ use crate::telemetry::MergedLatency;
 
 /// As many of a deployment at the most.
 const KEPT: usize = 480;
-/// As many while none runs: five minutes.
-const RESTING: usize = 300;
 const EVERY: Duration = Duration::from_secs(1);
+/// As many while none runs, a look each five seconds: five minutes. There may be a thousand
+/// services at rest.
+const RESTING: usize = 60;
+const SELDOM: Duration = Duration::from_secs(5);
 /// What is told as now.
 const NOW: Duration = Duration::from_secs(10);
 const PERCENTILES: [f64; 3] = [0.5, 0.95, 0.99];
@@ -163,7 +165,7 @@ impl Course {
         Self {
             deployment: deployment.map(str::to_owned),
             origin: (now, clock::unix_millis() as f64 / 1e3),
-            every: EVERY,
+            every: if deployment.is_some() { EVERY } else { SELDOM },
             last: now,
             counts,
             samples: VecDeque::new(),
@@ -331,8 +333,8 @@ mod tests {
     #[test]
     fn without_a_deployment_the_last_minutes_are_kept() {
         let samples = course(None, 1_000).after(None).samples;
-        assert_eq!((samples.len(), samples[0].at), (RESTING, 701.0));
-        assert_eq!(course(None, 1_000).after(Some(998.0)).samples.len(), 2);
+        assert_eq!((samples.len(), samples[0].at), (RESTING, 705.0));
+        assert_eq!(course(None, 1_000).after(Some(990.0)).samples.len(), 2);
     }
 
     #[test]

@@ -42,10 +42,7 @@ export async function call(method, path, body, { match, signal } = {}) {
   if (method !== "GET" && body !== undefined) init.body = JSON.stringify(body);
   const response = await fetch(path, init);
   const answer = await response.json().catch(() => ({}));
-  if (response.status === 401) {
-    state.caller = null;
-    tell("unknown");
-  }
+  if (response.status === 401) forget();
   if (!response.ok) throw new Refused(response.status, answer);
   return { value: answer, tag: response.headers.get("etag") };
 }
@@ -62,20 +59,26 @@ export async function enter() {
   stopped = new AbortController();
   const { signal } = stopped;
   state.caller = await get("/api/caller", { signal });
-  if (state.caller.role === "record") {
-    throw new Refused(403, { detail: `the token \`${state.caller.name}\` may only record outcomes` });
-  }
   await Promise.all([readServices(signal), readFlags(signal)]);
   tell("entered");
   ask(signal);
   listen(signal);
 }
 
-export function leave() {
+// Nothing stays of who was signed in.
+function forget() {
   stopped.abort();
   token.clear();
   Object.assign(state, { caller: null, services: [], flags: [], flagsVersion: null, lost: null });
   tell("unknown");
+}
+export const leave = forget;
+
+// A token's role may have changed.
+async function readCaller(signal) {
+  const before = state.caller?.role;
+  state.caller = await get("/api/caller", { signal });
+  if (before !== state.caller.role) tell("entered");
 }
 
 async function readServices(signal) {
@@ -85,7 +88,25 @@ async function readServices(signal) {
   tell("services");
 }
 
-export async function readFlags(signal = stopped.signal) {
+let reading = null;
+let again = false;
+
+// One at a time: an older answer never comes behind a newer one. Who asks meanwhile waits for one more.
+export function readFlags(signal = stopped.signal) {
+  if (reading) {
+    again = true;
+    return reading;
+  }
+  reading = (async () => {
+    do {
+      again = false;
+      await readFlagsOnce(signal);
+    } while (again);
+  })().finally(() => (reading = null));
+  return reading;
+}
+
+async function readFlagsOnce(signal) {
   const [{ flags, version }, { warnings }] = await Promise.all([
     get("/api/flags", { signal }),
     get("/api/lint/flags", { signal }),
@@ -108,6 +129,8 @@ const wait = (span, signal) =>
   });
 
 function lost(error) {
+  // Who is refused has a connection.
+  if (error.status !== undefined && error.status < 500) return;
   if (!state.lost) {
     state.lost = error.message;
     tell("connection");
@@ -157,11 +180,11 @@ async function listen(signal) {
     try {
       const more = last ? { "last-event-id": last } : {};
       const response = await fetch("/api/events", { headers: headers({ accept: "text/event-stream", ...more }), signal, cache: "no-store" });
-      if (response.status === 401) return tell("unknown");
+      if (response.status === 401) return forget();
       if (!response.ok) throw new Error(`the stream answered ${response.status}`);
       pause = 500;
       // What has changed before the stream began is in none of its events.
-      await readFlags(signal);
+      await Promise.all([readFlags(signal), readCaller(signal)]);
       for await (const event of events(response.body)) {
         if (event.id) last = event.id;
         if (event.event === "reset") await readFlags(signal);

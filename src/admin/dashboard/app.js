@@ -15,17 +15,27 @@ const byId = (id) => document.getElementById(id);
 let page = null;
 
 function route() {
-  const [name = "services", of] = location.hash.replace(/^#\/?/, "").split("/").filter(Boolean);
-  if (name === "flags") return [name, flagsPage];
-  if (name === "explain") return [name, explainPage];
-  return ["services", of ? () => servicePage(decodeURIComponent(of)) : servicesPage];
+  const [name = "services", of, ...rest] = location.hash.replace(/^#\/?/, "").split("/").filter(Boolean);
+  const pages = { flags: flagsPage, explain: explainPage, services: servicesPage };
+  if (name === "services" && of && rest.length === 0) {
+    try {
+      const service = decodeURIComponent(of);
+      return [name, () => servicePage(service)];
+    } catch {
+      return [null, nowhere];
+    }
+  }
+  return Object.hasOwn(pages, name) && !of ? [name, pages[name]] : [null, nowhere];
 }
+
+const nowhere = () => ({ title: "No such page", element: h("p", { class: "empty" }, "There is no such page."), leave: () => {} });
 
 function show() {
   if (!state.caller) return;
   const [name, make] = route();
+  const next = make();
   page?.leave();
-  page = make();
+  page = next;
   main.replaceChildren(page.element);
   document.title = `${page.title} · Serin`;
   for (const link of document.querySelectorAll("nav a")) attribute(link, "aria-current", link.dataset.page === name ? "page" : null);
@@ -41,6 +51,8 @@ function goTo() {
 // ---------------------------------------------------------------- token
 
 function login(problem) {
+  document.querySelectorAll("dialog[open]").forEach((dialog) => dialog.close());
+  text(byId("told"), "");
   page?.leave();
   page = null;
   text(byId("caller"), "");
@@ -68,15 +80,22 @@ function login(problem) {
 }
 
 let beginning = false;
+// Whether a token was asked for: without tokens nobody signs in or out.
+let signedIn = false;
+
+// Also where a token's role has changed meanwhile.
+told.addEventListener("entered", () => {
+  text(byId("caller"), signedIn ? `${state.caller.name} (${state.caller.role})` : "");
+  shown(byId("leave"), signedIn);
+  show();
+});
 
 async function begin() {
   const had = token.get() !== null;
   beginning = true;
   try {
+    signedIn = had;
     await enter();
-    text(byId("caller"), had ? `${state.caller.name} (${state.caller.role})` : "");
-    shown(byId("leave"), had);
-    show();
   } catch (error) {
     if (error.status === 401 || error.status === 403) {
       token.clear();
@@ -89,8 +108,18 @@ async function begin() {
   }
 }
 
-byId("leave").addEventListener("click", leave);
-told.addEventListener("unknown", () => !beginning && login(token.get() ? "this token is not known any more" : null));
+byId("leave").addEventListener("click", () => {
+  signedIn = false;
+  leave();
+});
+document.querySelector(".skip").addEventListener("click", (event) => {
+  event.preventDefault();
+  main.focus();
+});
+told.addEventListener("unknown", () => {
+  if (!beginning && !document.querySelector(".login")) login(signedIn ? "the token is not known any more" : null);
+  signedIn = false;
+});
 
 // ---------------------------------------------------------------- connection
 

@@ -9,7 +9,8 @@ export function ask({ title, body, fields = [], confirm = "OK", danger = false, 
     const problem = h("p", { class: "problem", role: "alert", hidden: true });
     const yes = h("button", { class: danger ? "danger" : "primary", value: "yes" }, confirm);
     const no = h("button", { type: "button", onclick: () => dialog.close() }, "Cancel");
-    const heading = h("h2", { id: "dialog-title" }, title);
+    const id = `dialog-${(ask.next = (ask.next ?? 0) + 1)}`;
+    const heading = h("h2", { id }, title);
     const form = h(
       "form",
       { method: "dialog", novalidate: false },
@@ -19,7 +20,7 @@ export function ask({ title, body, fields = [], confirm = "OK", danger = false, 
       problem,
       h("div", { class: "buttons" }, no, yes),
     );
-    const dialog = h("dialog", { "aria-labelledby": "dialog-title", class: wide ? "wide" : null }, form);
+    const dialog = h("dialog", { "aria-labelledby": id, class: wide ? "wide" : null }, form);
     form.addEventListener("submit", async (event) => {
       event.preventDefault();
       yes.disabled = true;

@@ -39,6 +39,7 @@ export function explainPage() {
       const { assignment, flags } = await get(`/api/explain?${query}`);
       result.replaceChildren(...answer(assignment, flags));
     } catch (error) {
+      result.replaceChildren();
       text(problem, error.message);
       shown(problem, true);
     }

@@ -45,17 +45,29 @@ function row() {
     h("td", { class: "rollout" }, slider, number),
   );
   let sliding = false;
+  let changing = false;
   toggle.addEventListener("click", () => change(flag, { enabled: !flag.enabled }).catch(fail));
   name.addEventListener("click", () => edit(flag.name));
   slider.addEventListener("input", () => {
     sliding = true;
     text(number, `${slider.value} %`);
   });
+  // Dragged there and back there is no change.
+  for (const end of ["pointerup", "pointercancel", "keyup", "blur"]) {
+    slider.addEventListener(end, () =>
+      setTimeout(() => {
+        if (changing) return;
+        sliding = false;
+        update(flag);
+      }),
+    );
+  }
   slider.addEventListener("change", () => {
+    changing = true;
     change(flag, { rolloutPercentage: Number(slider.value) })
       .catch(fail)
       .finally(() => {
-        sliding = false;
+        [changing, sliding] = [false, false];
         update(flag);
       });
   });
@@ -157,20 +169,26 @@ function valueOf(kind, written) {
   }
   if (kind === "track") return value;
   if (LISTS[kind]) {
-    const list = value.split(",").map((part) => part.trim()).filter(Boolean);
+    const list = value.startsWith("[") ? json("the rule's value", value, '["an id", "another one"]') : value.split(",").map((part) => part.trim()).filter(Boolean);
+    if (list.length === 0) throw new Error(`a rule about ${LISTS[kind]} names one at least`);
     return list.length === 1 ? list[0] : list;
   }
   return json(`the rule's value`, value, KINDS[kind]);
 }
 
 function writtenOf(rule) {
-  if (LISTS[rule.type]) return [rule.value].flat().join(", ");
+  if (LISTS[rule.type]) {
+    const list = [rule.value].flat();
+    // What commas and blanks would take apart is written as it is.
+    return list.some((part) => part !== part.trim() || /[,[]/.test(part)) ? JSON.stringify(list) : list.join(", ");
+  }
   return typeof rule.value === "object" ? JSON.stringify(rule.value) : String(rule.value);
 }
 
 // Rows of type and value; what a rule has beyond that goes through untouched.
 function rulesEditor(rules, variants) {
   const list = h("ol", { class: "rules" });
+  const more = h("button", { type: "button", class: "quiet", onclick: () => add({ type: "user", value: "" }, true) }, "Add a rule");
   const add = (rule, open) => {
     const type = h("select", { "aria-label": "type of rule" }, Object.keys(KINDS).map((kind) => h("option", { value: kind, selected: kind === rule.type }, kind)));
     const value = h("input", { value: writtenOf(rule), "aria-label": "value of rule", autocomplete: "off", spellcheck: "false", placeholder: KINDS[rule.type] });
@@ -183,12 +201,13 @@ function rulesEditor(rules, variants) {
       type,
       value,
       variant,
-      h("button", { type: "button", class: "quiet", "aria-label": "move rule up", onclick: () => element.previousElementSibling?.before(element) }, "↑"),
-      h("button", { type: "button", class: "quiet", "aria-label": "remove rule", onclick: () => element.remove() }, "✕"),
+      h("button", { type: "button", class: "quiet", "aria-label": "move rule up", onclick: (event) => { element.previousElementSibling?.before(element); event.currentTarget.focus(); } }, "↑"),
+      h("button", { type: "button", class: "quiet", "aria-label": "remove rule", onclick: () => { (element.nextElementSibling?.querySelector("select") ?? more).focus(); element.remove(); } }, "✕"),
     );
     element.read = () => {
       const { type: _type, value: _value, variant: _variant, ...rest } = rule;
-      const read = { ...rest, type: type.value, value: valueOf(type.value, value.value) };
+      const asItWas = type.value === rule.type && value.value === writtenOf(rule) && rule.value !== "";
+      const read = { ...rest, type: type.value, value: asItWas ? rule.value : valueOf(type.value, value.value) };
       if (variant.value.trim()) read.variant = variant.value.trim();
       return read;
     };
@@ -196,7 +215,6 @@ function rulesEditor(rules, variants) {
     if (open) type.focus();
   };
   rules.forEach((rule) => add(rule, false));
-  const more = h("button", { type: "button", class: "quiet", onclick: () => add({ type: "user", value: "" }, true) }, "Add a rule");
   return {
     element: h("fieldset", {}, h("legend", {}, "Rules"), h("p", { class: "muted" }, "The first rule that matches turns the flag on; without one the rollout decides."), list, more),
     read: () => [...list.children].map((element) => element.read()),
@@ -223,9 +241,20 @@ async function edit(name) {
   };
   inputs.variants.value = flag.variants ? JSON.stringify(flag.variants, null, 2) : "";
   const rules = rulesEditor(flag.rules, Boolean(flag.variants));
+  // A ramp that begins or ends moves the rollout from then on, or leaves it alone.
+  const taken = async () => {
+    ({ value: flag, tag: match } = await call("GET", flagAt(name)));
+    inputs.rollout.disabled = Boolean(running(flag));
+    inputs.rollout.value = String(flag.rolloutPercentage);
+    return flag;
+  };
   const read = () => {
-    const fields = { description: inputs.description.value, enabled: inputs.enabled.checked, rules: rules.read() };
-    if (!inputs.rollout.disabled) fields.rolloutPercentage = Number(inputs.rollout.value);
+    const fields = { enabled: inputs.enabled.checked, rules: rules.read() };
+    if (inputs.description.value !== (flag.description ?? "")) fields.description = inputs.description.value;
+    if (!inputs.rollout.disabled) {
+      if (inputs.rollout.value.trim() === "") throw new Error("the rollout is a percentage from 0 to 100");
+      fields.rolloutPercentage = Number(inputs.rollout.value);
+    }
     const variants = inputs.variants.value.trim();
     if (variants || flag.variants) fields.variants = variants ? json("variants", variants, '{"red": {"value": "#f00", "weight": 1}}') : {};
     const fallback = inputs.fallback.value.trim();
@@ -255,7 +284,7 @@ async function edit(name) {
         field("Variants", inputs.variants, 'Values by name, as JSON: {"red": {"value": "#f00", "weight": 1}}'),
         field("Default variant", inputs.fallback, "What somebody gets who has the flag off"),
       ),
-      name ? await rampPart(flag) : null,
+      name ? await rampPart(flag, taken) : null,
       name ? h("p", {}, h("button", { type: "button", class: "quiet bad", onclick: (event) => remove(flag, match, event.target.closest("dialog")) }, "Delete this flag…")) : null,
     ],
     confirm: "Save",
@@ -278,7 +307,7 @@ function remove(flag, match, editor) {
 }
 
 // A ramp: how far it is, and its verbs.
-async function rampPart(flag) {
+async function rampPart(flag, taken) {
   const at = `${flagAt(flag.name)}/ramp`;
   const ramp = flag.ramp ? await get(at).catch(() => null) : null;
   const said = h("p", { role: "status" }, ramp ? `Stage ${ramp.stage + 1}, ${words.share(ramp.rolloutPercentage)}: ${ramp.text ?? words.status(ramp.status)}` : "Raises the rollout by itself, and sets it back at the error that proves that the flag does harm.");
@@ -286,8 +315,9 @@ async function rampPart(flag) {
     try {
       await what();
       await readFlags();
-      const now = await get(at);
-      text(said, `Stage ${now.stage + 1}, ${words.share(now.rolloutPercentage)}: ${now.text ?? words.status(now.status)}`);
+      const next = await rampPart(await taken(), taken);
+      element.replaceWith(next);
+      next.querySelector("button").focus();
     } catch (error) {
       text(said, error.message);
     }
@@ -296,5 +326,6 @@ async function rampPart(flag) {
   const verbs = running(flag)
     ? [verb("Advance", "advance"), flag.ramp.progress.status === "paused" ? verb("Resume", "resume") : verb("Pause", "pause"), verb("Set back", "rollback")]
     : [h("button", { type: "button", class: "quiet", onclick: act(() => call("PATCH", flagAt(flag.name), { ramp: {} })) }, "Start a ramp")];
-  return h("fieldset", {}, h("legend", {}, "Guarded ramp"), said, h("div", { class: "buttons left" }, verbs));
+  const element = h("fieldset", {}, h("legend", {}, "Guarded ramp"), said, h("div", { class: "buttons left" }, verbs));
+  return element;
 }

@@ -8,6 +8,8 @@ import { Meter, StageBar, Status, Tracks, waits } from "./services.js";
 import * as words from "./words.js";
 
 const MOST = 1500;
+// Seconds that are shown where no deployment is.
+const REST = 300;
 // So long after its end a deployment is still what one wants to see.
 const FRESH = 15 * 60 * 1000;
 
@@ -63,6 +65,7 @@ export function servicePage(name) {
   function update() {
     const now = service();
     shown(missing, !now);
+    shown(whole, Boolean(now));
     if (!now) return;
     const running = now.deployment;
     const deployment = shownDeployment();
@@ -81,18 +84,20 @@ export function servicePage(name) {
     tellDecision(decision, deployment);
     text(timelineTitle, running || !deployment ? "Timeline" : `Timeline of ${deployment.version}, which ended ${words.time(deployment.completedAt)}`);
     events.update([...(deployment?.events ?? [])].reverse().map((event, index, list) => ({ ...event, key: list.length - index })), (event) => event.key);
-    const key = `${running?.id}`;
-    if (ended.key !== key) {
-      ended.key = key;
-      readHistory();
-    }
+    const key = `${running?.id} ${now.last?.id}`;
+    if (ended.key !== key && ended.asked !== key) readHistory(key);
   }
 
-  async function readHistory() {
+  async function readHistory(key = ended.key) {
+    ended.asked = key;
     try {
       ended.list = (await get(`${at}/deployments`)).deployments;
+      ended.key = key;
     } catch {
+      // The next second asks again.
       return;
+    } finally {
+      ended.asked = undefined;
     }
     past.update(ended.list, (deployment) => deployment.id);
     shown(noHistory, ended.list.length === 0);
@@ -114,6 +119,8 @@ export function servicePage(name) {
         Object.assign(course, { of: found.deployment, samples: [] });
       }
       course.samples.push(...found.samples);
+      const from = (course.samples.at(-1)?.at ?? 0) - REST;
+      if (!found.deployment) course.samples = course.samples.filter((sample) => sample.at > from);
       const running = service()?.deployment;
       shown(period, !running && ended.list.length > 0);
       period.value = wanted();
@@ -127,6 +134,26 @@ export function servicePage(name) {
     }
   }
 
+  const whole = h(
+    "div",
+    {},
+    h("div", { class: "bar" }, h("h1", {}, name), pill.element, actions),
+    what,
+    bar.element,
+    wait,
+    decision,
+    h("section", { class: "numbers", "aria-label": "Numbers" }, scroll("Both tracks", tracks.element), guardsBox),
+    h("section", { "aria-label": "Charts" }, h("div", { class: "bar" }, chartsTitle, period), h("div", { class: "charts" }, charts.map((chart) => chart.element))),
+    h("section", {}, timelineTitle, timeline),
+    h(
+      "section",
+      {},
+      h("h2", {}, "History"),
+      historyBox,
+      noHistory,
+    ),
+  );
+
   const tick = () => readCourse();
   told.addEventListener("services", update);
   told.addEventListener("tick", tick);
@@ -135,27 +162,7 @@ export function servicePage(name) {
 
   return {
     title: name,
-    element: h(
-      "div",
-      { class: "service" },
-      h("p", { class: "back" }, h("a", { href: "#/services" }, "All services")),
-      h("div", { class: "bar" }, h("h1", {}, name), pill.element, actions),
-      missing,
-      what,
-      bar.element,
-      wait,
-      decision,
-      h("section", { class: "numbers", "aria-label": "Numbers" }, scroll("Both tracks", tracks.element), guardsBox),
-      h("section", { "aria-label": "Charts" }, h("div", { class: "bar" }, chartsTitle, period), h("div", { class: "charts" }, charts.map((chart) => chart.element))),
-      h("section", {}, timelineTitle, timeline),
-      h(
-        "section",
-        {},
-        h("h2", {}, "History"),
-        historyBox,
-        noHistory,
-      ),
-    ),
+    element: h("div", { class: "service" }, h("p", { class: "back" }, h("a", { href: "#/services" }, "All services")), missing, whole),
     leave: () => {
       told.removeEventListener("services", update);
       told.removeEventListener("tick", tick);
@@ -212,20 +219,29 @@ function guardsTable(table) {
 function tellDecision(box, deployment) {
   const sentence = deployment && (words.reason(deployment) ?? null);
   shown(box, sentence !== null && sentence !== undefined);
-  const key = sentence ? `${deployment.id}/${sentence}` : "";
+  const key = sentence ? `${deployment.id}/${deployment.status}/${sentence}` : "";
   if (box.dataset.key === key || !sentence) return;
   box.dataset.key = key;
-  // What somebody decided is no failure.
-  attribute(box, "class", deployment.decision ? "decision" : "decision calm");
   const found = deployment.decision;
+  // What somebody decided is no failure.
+  const failed = Boolean(found) && ["rolled_back", "failed", "paused"].includes(deployment.status);
+  attribute(box, "class", failed ? "decision" : "decision calm");
   const routes = (found?.routes ?? []).map((route) => h("li", {}, h("code", {}, route.route), ` ${route.what}: ${words.count(route.errors)}`));
   const ids = found?.requestIds ?? [];
   box.replaceChildren(
-    h("h2", {}, deployment.status === "paused" ? "Paused by a guard" : `${deployment.version} was rolled back${found ? "" : " by hand"}`),
+    h("h2", {}, headline(deployment, found)),
     h("p", {}, sentence),
     routes.length ? h("div", {}, h("h3", {}, "Where it failed"), h("ul", {}, routes)) : "",
     ids.length ? h("details", {}, h("summary", {}, "Requests to look up in your logs"), h("ul", { class: "ids" }, ids.map((id) => h("li", {}, h("code", {}, id))))) : "",
   );
+}
+
+function headline(deployment, found) {
+  const what = deployment.aa ? "The A/A test" : deployment.version;
+  if (deployment.status === "paused") return "Paused by a guard";
+  if (deployment.status === "completed") return `A guard fired, and ${what} was promoted all the same`;
+  if (deployment.status === "in_progress") return "A guard fired, and somebody resumed it";
+  return found ? `${what} was rolled back` : `${what} was ended by hand`;
 }
 
 function eventRow() {
@@ -264,10 +280,12 @@ function verbs(at, service, history, readHistory) {
     refresh();
     readHistory();
   };
-  const act = (verb, body = {}) => call("POST", `${at}/deployment/${verb}`, body).then(done);
+  const act = (verb, body = {}, match) => call("POST", `${at}/deployment/${verb}`, body, { match }).then(done);
+  // What somebody was shown is what is changed, or nothing is.
+  const tag = (deployment) => `"${deployment.id}.${deployment.revision}"`;
   const now = (verb) => async () => {
     try {
-      await act(verb);
+      await act(verb, {}, verb === "advance" ? tag(running()) : undefined);
     } catch (error) {
       notice("This was refused", error.message);
     }
@@ -276,33 +294,50 @@ function verbs(at, service, history, readHistory) {
   const running = () => service().deployment;
   const rollback = () => {
     const reason = because();
+    const asked = running();
     return ask({
-      title: `Roll back ${running().version}?`,
-      body: `Everybody goes back to ${service().stable.version ?? service().stable.pool} with the next request. This cannot be undone: the version has to be deployed anew.`,
+      title: asked.aa ? "End the A/A test?" : `Roll back ${asked.version}?`,
+      body: asked.aa
+        ? "Nothing changes for users: the test is over."
+        : `Everybody goes back to ${service().stable.version ?? service().stable.pool} with the next request. This cannot be undone: the version has to be deployed anew.`,
       fields: [field("Reason", reason, "It stands in the history.")],
-      confirm: "Roll back",
+      confirm: asked.aa ? "End it" : "Roll back",
       danger: true,
-      act: () => act("rollback", reason.value.trim() ? { reason: reason.value.trim() } : {}),
+      act: () => {
+        if (running()?.id !== asked.id) throw new Error(`${asked.version} has ended meanwhile: nothing was done`);
+        return act("rollback", reason.value.trim() ? { reason: reason.value.trim() } : {});
+      },
     });
   };
-  const promote = () =>
-    ask({
-      title: `Send everybody to ${running().version} now?`,
+  const promote = () => {
+    const asked = tag(running());
+    return ask({
+      title: running().aa ? "Complete the A/A test now?" : `Send everybody to ${running().version} now?`,
       body: "The stages that are left are skipped. A guard that has fired stays in force.",
       confirm: "Promote",
       danger: true,
-      act: () => act("promote"),
+      act: () => act("promote", {}, asked),
     });
-  const undo = () =>
-    ask({
+  };
+  const undo = () => {
+    const asked = tag(history()[0]);
+    return ask({
       title: "Undo the last deployment?",
       body: `Everybody goes from ${service().stable.version ?? "this version"} back to the version before, at once.`,
       confirm: "Undo",
       danger: true,
-      act: () => act("undo"),
+      act: () => act("undo", {}, asked),
     });
-  const retry = () =>
-    ask({ title: `Deploy ${history()[0].version} again?`, body: "It begins with the first stage, under the same terms.", confirm: "Retry", act: () => act("retry") });
+  };
+  const retry = () => {
+    const asked = tag(history()[0]);
+    return ask({
+      title: `Deploy ${history()[0].version} again?`,
+      body: "It begins with the first stage, under the same terms.",
+      confirm: "Retry",
+      act: () => act("retry", {}, asked),
+    });
+  };
 
   const table = [
     ["Start a deployment…", "primary", () => start(at, service, done), (d) => !d],
@@ -317,7 +352,12 @@ function verbs(at, service, history, readHistory) {
   const elements = table.map(([label, kind, onclick]) => h("button", { type: "button", class: kind, onclick, hidden: true }, label));
   return {
     elements,
-    update: (deployment) => table.forEach(([, , , fits], index) => shown(elements[index], mayWrite() && Boolean(fits(deployment)))),
+    update: (deployment) => {
+      const focused = document.activeElement;
+      table.forEach(([, , , fits], index) => shown(elements[index], mayWrite() && Boolean(fits(deployment))));
+      // Who has just pressed a button that is gone goes on beside it.
+      if (elements.includes(focused) && focused.hidden) elements.find((element) => !element.hidden)?.focus();
+    },
   };
 }
 

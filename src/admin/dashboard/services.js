@@ -4,6 +4,8 @@ import { state, told } from "./api.js";
 import { attribute, h, Keyed, shown, text } from "./dom.js";
 import * as words from "./words.js";
 
+const NEAR = 12;
+
 // A deployment's stages, the one that runs filled as far as it is.
 export class StageBar {
   constructor() {
@@ -32,15 +34,15 @@ export class StageBar {
     const current = ended && deployment.status === "completed" ? steps.length : deployment.currentStageIndex;
     const part = stage && stage.seconds > 0 ? Math.min(stage.elapsedSeconds / stage.seconds, 1) : 0;
     const bad = deployment.status === "rolled_back" || deployment.status === "failed";
-    this.steps.update(
-      steps.map((name, index) => ({
+    // Of many stages those that are near.
+    const from = Math.max(0, Math.min(current - 5, steps.length - NEAR));
+    const near = steps.map((name, index) => ({
         index,
         name,
         state: index < current ? "done" : index === current ? (bad ? "broken" : "current") : "coming",
         part: index < current ? 1 : index === current ? (bad ? 1 : part) : 0,
-      })),
-      (step) => step.index,
-    );
+      }));
+    this.steps.update(near.slice(from, from + NEAR), (step) => step.index);
   }
 }
 
@@ -62,6 +64,7 @@ export function waits(deployment, stage) {
   if (deployment.status === "paused") return "paused: users keep their track";
   if (!stage) return "waits for somebody to advance it";
   const left = stage.seconds - stage.elapsedSeconds;
+  if (deployment.currentStageIndex >= deployment.stages.length) return `watched for ${words.span(left)} more, then it is stable`;
   const missing = stage.minRequests - stage.canaryRequests;
   if (left > 0) {
     const more = missing > 0 ? `, at least ${words.count(missing)} more canary requests` : "";
@@ -142,7 +145,7 @@ function card() {
       attribute(link, "href", `#/services/${encodeURIComponent(service.name)}`);
       pill.update(running?.status);
       const stable = words.stable(service.stable);
-      text(what, running ? `${running.version} on ${running.pool} for ${words.share(running.currentPercentage)} of users; stable is ${stable}` : `${stable} for everybody`);
+      text(what, running ? `${running.aa ? "A/A test of " : ""}${running.version} on ${running.pool} for ${words.share(running.currentPercentage)} of users; stable is ${stable}` : `${stable} for everybody`);
       shown(bar.element, Boolean(running));
       if (running) bar.update(running, service.live.stage);
       text(wait, waits(running, service.live.stage));

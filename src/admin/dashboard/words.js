@@ -1,7 +1,8 @@
 // Numbers and times for people.
 
 const whole = new Intl.NumberFormat("en-US");
-const short = new Intl.NumberFormat("en-US", { maximumSignificantDigits: 3 });
+// Shares are hundredths of a percent.
+const short = new Intl.NumberFormat("en-US", { maximumFractionDigits: 2 });
 
 export const count = (value) => (value === undefined || value === null ? "–" : whole.format(value));
 
