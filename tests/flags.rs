@@ -158,7 +158,8 @@ fn a_flag_rests_on_flags_that_are_there_and_they_stay() {
 #[test]
 fn a_schedule_begins_and_ends_by_itself() {
     let serin = serin("");
-    let soon = jiff::Timestamp::now() + jiff::SignedDuration::from_millis(1_200);
+    // Schedules know milliseconds and nothing finer.
+    let soon = jiff::Timestamp::from_millisecond(jiff::Timestamp::now().as_millisecond() + 1_200).unwrap();
     let fields = json!({ "enabled": true, "rolloutPercentage": 100, "schedule": { "from": soon.to_string() } });
     sets(&serin, "launch", &fields);
     assert_eq!(told(&serin, "launch", "").as_deref(), Some("false"));

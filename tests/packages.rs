@@ -65,13 +65,16 @@ fn the_sample_app_answers_through_serin() {
     if !have("python3") {
         return;
     }
-    let free = || std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let free = || std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let app = |version: &str, port: u16| {
         let mut python = Command::new("python3");
         python.arg("deploy/compose/app.py").env("VERSION", version).env("PORT", port.to_string());
         common::Process::from(python.spawn().unwrap())
     };
-    let (one, two) = (free(), free());
+    // Both are held before either is let go: two of them are never the same.
+    let held = [free(), free()];
+    let [one, two] = held.each_ref().map(|listener| listener.local_addr().unwrap().port());
+    drop(held);
     let _apps = (app("v1", one), app("v2", two));
     let serin = Serin::start(&format!(
         "services: {{ shop: {{ pools: {{ a: {{ endpoints: 'http://127.0.0.1:{one}' }}, \
