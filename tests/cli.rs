@@ -191,3 +191,30 @@ fn the_demo_shows_both_rollouts_and_ends() {
         assert!(text.contains(expected), "{expected}\n{text}");
     }
 }
+
+#[test]
+fn a_port_of_another_serin_is_refused() {
+    let first = Serin::start(&format!("stable: http://{}", common::app::nobody()));
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("serin.yaml");
+    let text = format!(
+        "listen: {}\nadmin: {{ address: '127.0.0.1:0' }}\nstate: {{ directory: '{}' }}\nstable: http://{}\n",
+        first.proxy,
+        folder.path().join("state").display(),
+        common::app::nobody()
+    );
+    std::fs::write(&config, text).unwrap();
+    let second = common::cli(&["run", "--config", config.to_str().unwrap()]);
+    let said = String::from_utf8_lossy(&second.stderr).into_owned();
+    assert!(!second.status.success() && said.contains(&format!("cannot listen on {}", first.proxy)), "{said}");
+}
+
+#[test]
+fn another_server_is_not_taken_for_the_admin_api() {
+    let serin = Serin::start(&format!("stable: http://{}", common::app::echo("app")));
+    for command in ["status", "ready"] {
+        let answer = common::cli(&["--admin", &format!("http://{}", serin.proxy), command]);
+        let said = String::from_utf8_lossy(&answer.stderr).into_owned();
+        assert!(!answer.status.success() && said.contains("not Serin's admin API"), "{command}: {said}");
+    }
+}

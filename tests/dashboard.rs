@@ -295,14 +295,16 @@ fn an_id_is_explained_like_the_proxy_treats_it() {
 const TOKENS: &str = "admin: { address: '127.0.0.1:0', tokens: [ { name: ci, env: W, role: write }, \
     { name: wall, env: R, role: read }, { name: app, env: O, role: record } ] }";
 
+const VARIABLES: [(&str, &str); 3] =
+    [("W", "write-token-0123456789"), ("R", "read-token-0123456789"), ("O", "record-token-0123456789")];
+
 #[test]
 fn who_may_only_read_sees_no_buttons_and_a_token_is_in_no_address() {
     if !browsers() {
         return;
     }
     let app = echo("app");
-    let variables = [("W", "write-token-0123456789"), ("R", "read-token-0123456789"), ("O", "record-token-0123456789")];
-    let serin = Serin::start_bare(&format!("{TOKENS}\nstable: http://{app}\ncanary: http://{app}"), &variables);
+    let serin = Serin::start_bare(&format!("{TOKENS}\nstable: http://{app}\ncanary: http://{app}"), &VARIABLES);
     let browser = Browser::open(serin.admin, &[]);
     let enter = |token: &str| {
         browser.write("[name=token]", token);
@@ -409,8 +411,7 @@ fn a_token_that_is_taken_away_ends_the_session() {
         return;
     }
     let app = echo("app");
-    let variables = [("W", "write-token-0123456789"), ("R", "read-token-0123456789"), ("O", "record-token-0123456789")];
-    let serin = Serin::start_bare(&format!("{TOKENS}\nstable: http://{app}"), &variables);
+    let serin = Serin::start_bare(&format!("{TOKENS}\nstable: http://{app}"), &VARIABLES);
     let browser = Browser::open(serin.admin, &[]);
     browser.write("[name=token]", "read-token-0123456789");
     browser.keys("[name=token]", ENTER);
@@ -552,7 +553,6 @@ fn every_page_is_for_everybody() {
     let (true, Some(axe)) = (browsers(), axe()) else { return };
     let fails = Arc::new(AtomicBool::new(true));
     let (good, bad) = (app(&Arc::default()), app(&fails));
-    let variables = [("W", "write-token-0123456789"), ("R", "read-token-0123456789"), ("O", "record-token-0123456789")];
     let serin = Serin::start_bare(
         &format!(
             "{TOKENS}\nservices: {{ shop: {{ match: {{ path: / }}, pools: {{ blue: {{ endpoints: 'http://{good}', \
@@ -560,7 +560,7 @@ fn every_page_is_for_everybody() {
              cart: {{ match: {{ path: /cart }}, pools: {{ a: {{ endpoints: 'http://{good}' }}, b: {{ endpoints: \
              'http://{good}' }} }}, stable: a, canary: b }} }}"
         ),
-        &variables,
+        &VARIABLES,
     );
     for scheme in ["light", "dark"] {
         let args: &[&str] =

@@ -116,20 +116,18 @@ pub(super) fn claim(address: SocketAddr, inherited: &Inherited) -> Result<(), Pr
     if address.port() == 0 || inherited.all().iter().any(|held| held.address == address) {
         return Ok(());
     }
-    let alone = || {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-        socket.set_reuse_address(true)?;
-        socket.bind(&address.into())?;
-        socket.listen(1)
-    };
-    alone().map_err(|source| ProxyError::Listen { address, source })
+    open(address, false).map(drop).map_err(|source| ProxyError::Listen { address, source })
 }
 
 /// A socket that shares its address with the other workers': the kernel spreads connections.
 fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    open(address, true)
+}
+
+fn open(address: SocketAddr, shared: bool) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
-    socket.set_reuse_port(true)?;
+    socket.set_reuse_port(shared)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;

@@ -19,7 +19,7 @@ export class Refused extends Error {
   }
 }
 
-export const state = { caller: null, services: [], flags: [], flagsVersion: null, lint: new Map(), lost: null, asked: null };
+export const state = { caller: null, services: [], flags: [], lint: new Map(), lost: null, asked: null };
 export const told = new EventTarget();
 const tell = (what, detail) => told.dispatchEvent(new CustomEvent(what, { detail }));
 
@@ -69,7 +69,7 @@ export async function enter() {
 function forget() {
   stopped.abort();
   token.clear();
-  Object.assign(state, { caller: null, services: [], flags: [], flagsVersion: null, lost: null });
+  Object.assign(state, { caller: null, services: [], flags: [], lost: null });
   tell("unknown");
 }
 export const leave = forget;
@@ -107,13 +107,13 @@ export function readFlags(signal = stopped.signal) {
 }
 
 async function readFlagsOnce(signal) {
-  const [{ flags, version }, { warnings }] = await Promise.all([
+  const [{ flags }, { warnings }] = await Promise.all([
     get("/api/flags", { signal }),
     get("/api/lint/flags", { signal }),
   ]);
   state.lint = new Map();
   for (const warning of warnings) state.lint.set(warning.flag, [...(state.lint.get(warning.flag) ?? []), warning.text]);
-  [state.flags, state.flagsVersion] = [flags, version];
+  state.flags = flags;
   tell("flags");
 }
 

@@ -70,14 +70,13 @@ export function servicePage(name) {
     const running = now.deployment;
     const deployment = shownDeployment();
     pill.update(running?.status);
-    const stable = words.stable(now.stable);
-    text(what, running ? `${running.aa ? "A/A test of " : ""}${running.version} on ${running.pool} for ${words.share(running.currentPercentage)} of users; stable is ${stable}` : `${stable} for everybody`);
+    text(what, words.whoHasWhat(now));
     buttons.update(running);
     shown(bar.element, Boolean(deployment));
     if (deployment) bar.update(deployment, now.live.stage);
     text(wait, waits(running, now.live.stage));
     shown(wait, wait.textContent !== "");
-    tracks.update({ ...now, last: deployment });
+    tracks.update({ ...now, deployment });
     standings.update(deployment?.evidence);
     shown(guardsBox, Boolean(deployment?.evidence?.length));
     bound.value = deployment?.evidence?.[0]?.bound ?? 100;
@@ -175,7 +174,7 @@ export function servicePage(name) {
 const scroll = (label, table) => h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": label }, table);
 
 const total = (field) => (_, track, service) => {
-  const metrics = (service.deployment ?? service.last)?.metrics;
+  const metrics = service.deployment?.metrics;
   return metrics ? words.count(metrics[`${track === "canary" ? "canary" : "baseline"}${field}`]) : "–";
 };
 

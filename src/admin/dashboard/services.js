@@ -144,8 +144,7 @@ function card() {
       text(link, service.name);
       attribute(link, "href", `#/services/${encodeURIComponent(service.name)}`);
       pill.update(running?.status);
-      const stable = words.stable(service.stable);
-      text(what, running ? `${running.aa ? "A/A test of " : ""}${running.version} on ${running.pool} for ${words.share(running.currentPercentage)} of users; stable is ${stable}` : `${stable} for everybody`);
+      text(what, words.whoHasWhat(service));
       shown(bar.element, Boolean(running));
       if (running) bar.update(running, service.live.stage);
       text(wait, waits(running, service.live.stage));

@@ -60,5 +60,12 @@ export const status = (value) => STATUS[value] ?? value;
 // What stable is: its version where anybody said, and its pool.
 export const stable = ({ version, pool }) => (version ? `${version} on ${pool}` : pool);
 
+// Who is on which version, in a sentence.
+export function whoHasWhat({ deployment: running, stable: now }) {
+  if (!running) return `${stable(now)} for everybody`;
+  const what = `${running.aa ? "A/A test of " : ""}${running.version} on ${running.pool}`;
+  return `${what} for ${share(running.currentPercentage)} of users; stable is ${stable(now)}`;
+}
+
 // The verdict's sentence, else why somebody rolled it back.
 export const reason = (deployment) => deployment?.decision?.text ?? deployment?.rollbackReason ?? null;
